@@ -16,6 +16,7 @@ from medrega_edge.vocabulary.label_sets import (
     answers_whether_benign,
     candidate_sets,
     label_set_of,
+    named_set,
 )
 from medrega_edge.vocabulary.wording import names_cancer
 
@@ -31,6 +32,9 @@ def classification(text: str, scene: Scene) -> TaskRequest:
         if parts and (part := scene.body_part()) and not holds_any(part, parts):
             raise UsageError("task.set_of_other_part", name=label_set, part=shown_part(part, language_of(text)))
         return Classify(label_set, question=text)
+
+    if named := named_set(text, scene.modality):
+        return Classify(named, question=text)
 
     def is_familiar(name: str) -> bool:  # no "lung tissue" of a blood smear
         return not all(scene.is_unfamiliar(english) for english, _ in LABEL_SETS[name].labels)

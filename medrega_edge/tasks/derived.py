@@ -182,8 +182,10 @@ class Asked(TaskRequest):
         Of those that a generic word stands for it is the one with the most certain box, of a pair of organs the nearer one.
         """
         column, names = answer.language is Language.ZH, self.intent.names
-        if meant := self._generic_names:
-            names = _with_one_of(names, meant, max(meant, key=lambda name: answer.best_confidence(name[column])))
+        for word in self.intent.generic:
+            meant = [name for name in names if name[0] in generic_labels(word)]
+            if len(meant) > 1:
+                names = _with_one_of(names, meant, max(meant, key=lambda name: answer.best_confidence(name[column])))
         pair = [name for name in names if name[0] != without_side(name[0])]
         if len(names) > 2 and pair:
             boxes = [found[0].box for name in names if name not in pair and (found := of_name(answer, name))]
@@ -196,12 +198,13 @@ class Asked(TaskRequest):
     def _finished(self, answer: Answer) -> Answer:
         """Finish the request; of the labels of a generic word, each place has one, and only labels that are there count."""
         request, kind = self.request, self.intent.kind
-        generic = len(self._generic_names)
-        is_compared = kind is Kind.COMPARE and 0 < generic < len(self.intent.names)
+        words = [*map(generic_labels, self.intent.generic)]
+        is_of_two = 0 < len(self._generic_names) < len(self.intent.names) or len(words) > 1
+        is_compared = kind is Kind.COMPARE and is_of_two
         has_many = len(self.intent.names) > 2 and (is_compared or kind is Kind.DISTANCE)
         if has_many and answer.task is Task.DETECT:
             return self._of_one(answer)
-        words = [*map(generic_labels, self.intent.generic), *([frozenset(self.intent.alike)] if self.intent.alike else [])]
+        words += [frozenset(self.intent.alike)] if self.intent.alike else []
         is_generic = words and len(self.intent.names) > 1 and kind not in (Kind.COMPARE, Kind.DISTANCE)
         if not is_generic or answer.task is not Task.DETECT:
             return request.finish(answer)

@@ -177,9 +177,8 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         raise UsageError("task.state_unknown", word=word)
     if intent.kind is Kind.MEASURE and _WALL.search(simplified(said)):
         raise UsageError("task.impossible_outline")
-    is_outline = (intent.kind is Kind.LOCATE and intent.asks_for_outline) or (
-        intent.kind is Kind.MEASURE and AREA.search(said) is not None
-    )
+    is_outline = intent.kind is Kind.LOCATE and intent.asks_for_outline
+    is_outline |= intent.kind in (Kind.LOCATE, Kind.MEASURE) and AREA.search(said) is not None
     if _ORDINAL.search(simplified(said).casefold()):
         raise UsageError("task.only_extreme")
     if tooth := _TOOTH.search(said):

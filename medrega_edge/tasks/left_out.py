@@ -250,7 +250,7 @@ def classes_unknown(text: str, intent: Intent, label_sets: Sequence[LabelSet]) -
     text = _AGE.sub(" ", text)
     told = [each.casefold() for label_set in label_sets for pair in label_set.labels for each in pair]
     told += [word for label_set in label_sets for word in set_words(label_set.name)]
-    plain = simplified(text).casefold().replace("naev", "nev")
+    plain = simplified(text).casefold().replace("naev", "nev").replace("糖尿病性视", "糖尿病视")
     edema = _MACULAR_EDEMA.search(plain)  # a class of its own, whose words name the fluid, too
     kind = kind_left_out(text, [name[0] for name in intent.names])
     if kind:

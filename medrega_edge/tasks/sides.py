@@ -72,7 +72,8 @@ def on_side(answer: Answer, side: str) -> Answer:
     there = tuple(each for each in answer.regions if _side_of(each, answer, left_edge) in (side, "middle"))
     left_out = [each for each in answer.regions if each not in there]
     if not left_out:
-        return answer
+        is_told = not answer.regions or (is_assumed and answer.image.modality in _FROM_THE_FRONT)
+        return answer if is_told else replace(answer, warnings=(*answer.warnings, _whose_side(answer.image, is_assumed)))
     other = _SIDE_NAMES["right" if side == "left" else "left"]
     guesses = list(dict.fromkeys(each.label for each in left_out if answer.is_best_guess(each)))
     names = list(dict.fromkeys(each.label for each in left_out if not answer.is_best_guess(each)))

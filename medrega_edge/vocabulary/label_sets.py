@@ -165,7 +165,7 @@ _SET_WORDS: dict[str, tuple[str, ...]] = {
     "nevus": ("atypical", "dysplastic", "非典型"),
     "breast": ("breast", "乳腺", "乳房"),
     "liver-mass": ("liver", "hepatic", "肝"),
-    "retinopathy": ("retinopathy", "diabetic", "dr", "npdr", "pdr", "grade", "糖网", "糖尿病", "分级", "几级"),
+    "retinopathy": ("retinopathy", "diabetic", "dr", "npdr", "pdr", "grade", "增殖期", "糖网", "糖尿病", "分级", "几级"),
     "macular-edema": ("macular edema", "macular oedema", "dme", "黄斑水肿"),
     "lung-tissue": ("lung", "pulmon", "adenocarcinoma", "squamous", "肺", "腺癌", "鳞癌"),
     "brain-tumor": ("brain", "tumor", "tumour", "脑", "瘤"),
@@ -174,7 +174,7 @@ _SET_WORDS: dict[str, tuple[str, ...]] = {
     "tuberculosis": ("tuberculosis", "tb", "koch", "结核"),
     "kidney-disease": ("kidney", "肾"),
     "brain-hemorrhage": ("hemorrhage", "haemorrhage", "bleed", "出血"),
-    "heart-view": ("apical", "chamber", "切面"),
+    "heart-view": ("apical", "chamber", "切面", "四腔", "两腔", "二腔"),
     "heart-phase": ("diastole", "systole", "phase", "舒张", "收缩"),
 }
 _FINDING_SETS = ("retinopathy", "macular-edema", "tuberculosis")  # their words name the finding that they tell

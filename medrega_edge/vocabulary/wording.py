@@ -130,6 +130,14 @@ def _lookalikes() -> dict[str, set[str]]:
     return alike
 
 
+_COUNTED_ZH = {"哪个", "这个", "那个", "每个", "几个", "一个", "某个"}
+
+
+def _is_counter(run: str, place: int) -> bool:
+    """Whether a counter stands there behind its word: "在哪个部位" has no 各."""
+    return place > 0 and run[place - 1 : place + 1] in _COUNTED_ZH
+
+
 class Hearing:
     """Chinese phrases, to be found behind slips of an input method: what sounds like one, or looks like one."""
 
@@ -153,7 +161,7 @@ class Hearing:
                 continue
             for length in range(min(self._longest, len(run) - place), 1, -1):
                 phrase = self._meant(run[place : place + length])
-                if phrase and not (self._cuts_a_word(run, place, place + length) or self._is_in_a_word(run, place)):
+                if phrase and not (self._cuts_a_word(run, place, place + length) or _is_counter(run, place)):
                     pieces, place = pieces + phrase, place + length
                     break
             else:
@@ -163,11 +171,6 @@ class Hearing:
     def _cuts_a_word(self, run: str, start: int, end: int) -> bool:
         """Whether a phrase that is well written begins inside and ends behind."""
         return any(self._end_of_written(run, at) > end for at in range(start + 1, end))
-
-    def _is_in_a_word(self, run: str, place: int) -> bool:
-        """Whether a phrase that is well written begins before a place and ends behind: "哪个" of "在哪个部位"."""
-        starts = range(max(0, place - self._longest_written + 1), place)
-        return any(run[start : place + 1 + more] in self._written for start in starts for more in (0, 1))
 
     def _end_of_written(self, run: str, place: int) -> int:
         """Where the longest phrase ends that is well written at a place; 0 if there is none."""

@@ -18,7 +18,7 @@ from medrega_edge.tasks.several import Several
         ("is it asthma or tuberculosis?", Modality.XRAY, ("asthma",)),
         ("请标出所有红细胞，但不要标被截断的", Modality.PATHOLOGY, ("截断",)),
         ("ARDS？请写一份胸片报告", Modality.XRAY, ("ards",)),
-        ("肝在哪，脾脏头侧", Modality.MRI, ("脾脏",)),
+        ("有脾脏外伤史，肝在哪", Modality.MRI, ("脾脏",)),
         ("known spleen injury. where is the liver?", Modality.CT, ("spleen",)),
         ("could you please show me where the liver is?", Modality.CT, ()),
         ("where is the liver, not the spleen", Modality.CT, ()),

@@ -23,6 +23,7 @@ from medrega_edge.prompts.intent.naming import (
     composed,
     named,
     of_one_side,
+    unplaced,
     with_other_side,
     without_context,
     without_side,
@@ -44,6 +45,7 @@ from medrega_edge.vocabulary.wording import (
     UNKNOWN,
     Generic,
     disease_word,
+    findings_at,
     generic_labels,
     homonym,
     is_finding,
@@ -132,10 +134,17 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         tuple(text.replace(MARK, "").strip() for text in unread),
         (*(text.replace(MARK, "").strip() for text in narrowing if text not in unread), *_choice_of_one(text, kind, names)),
         reading.alike,
-        (*_names_of_history(text, reading, terminology, modality), *left_aside(reading.masked, _PHRASES_OF[kind]))
+        _without_names(
+            (*_names_of_history(text, reading, terminology, modality), *left_aside(reading.masked, _PHRASES_OF[kind])), names
+        )
         if kind in _PHRASES_OF
         else (),
     )
+
+
+def _without_names(words: Sequence[str], names: Sequence[BilingualName]) -> tuple[str, ...]:
+    """Leave out the words that the names hold."""
+    return tuple(word for word in words if not any(word in name for pair in names for name in pair))
 
 
 def _is_typo(typed: str, meant: str) -> bool:
@@ -290,7 +299,9 @@ def _names_of_history(text: str, reading: _Reading, terminology: Terminology, mo
         return ()
     column, said = language_of(text) is Language.ZH, terminology.find(reading.plain)
     whole, _ = _plain(text, terminology, modality)
-    return tuple(name[column] for name in terminology.find(whole) if name not in (*said, *reading.facts.names))
+    return tuple(
+        name[column] for name in named(whole, terminology, modality).names if name not in (*said, *reading.facts.names)
+    )
 
 
 # Pixels or shares: "240, 250", "x=240 y=250", a box "[0.2, 0.3, 0.5, 0.6]".
@@ -367,13 +378,16 @@ class _Reading:
         is_enumerated = is_enumerated or bool(_COMMA_BETWEEN.search(masked))
         is_compound = f"{MARK} {MARK}" in masked  # "heart disease"
         is_enumerated = is_enumerated or len(_LISTED_ANEW.findall(masked)) > 1
-        if names and meant and is_enumerated and not is_compound:
+        if names and meant and is_enumerated and not (is_compound or is_site):
             told = {name[0] for name in names}  # a word that stands for one of these adds nothing
             added = {label for one in generic if not told & set(one.labels) for label in one.labels}
             names = [*names, *(label for label in meant if label[0] in added)]
-        names = names if has("distance", said) else without_sites(names, said, masked)
+        names = names if is_site or has("distance", said) else without_sites(names, said, masked)
         names = without_wider(names, plain, terminology)
         nowhere = () if is_site or not (names or meant) or not modality else _not_shown(generic)
+        nowhere = unplaced(generic, structures, plain) if is_site and len(generic) > 1 else nowhere
+        if alike and (at_site := findings_at([name[0] for name in structures]) & {*alike}):
+            names, alike = [name for name in names if name[0] in at_site], [each for each in alike if each in at_site]
         facts = Facts(
             said,
             whole,

@@ -18,6 +18,7 @@ from medrega_edge.vocabulary.wording import (
     as_nouns,
     generic_words,
     is_finding,
+    is_finding_word,
     may_be_finding,
     site_labels,
     without_homonyms,
@@ -167,7 +168,7 @@ def composed(
     Of several labels those count that such images had in the training data.
     """
     is_of_two = has("distance", said) or _AGAINST.search(said) is not None
-    if not generic or is_of_two or (len(names) < 2 and CONJOINED.search(said)):
+    if not generic or is_of_two or (len(names) < 2 and CONJOINED.search(said) and not SITE.search(said)):
         return names
     structures = [without_side(name[0]) for name in names if not is_finding(name[0])]
     if len(structures) < len(names):
@@ -175,6 +176,12 @@ def composed(
     labels = [label for one in generic for label in site_labels(one.key, structures, plain) if label in by_english]
     labels = [label for label in labels if modality is None or is_known(modality, label)] or labels
     return [by_english[label] for label in dict.fromkeys(labels)] or names
+
+
+def unplaced(generic: Sequence[Generic], structures: Sequence[BilingualName], plain: str) -> tuple[str, ...]:
+    """Return the words for findings that no label has where they are asked for: fluid, in a kidney that may have stones."""
+    sites = [without_side(name[0]) for name in structures]
+    return tuple(one.word for one in generic if is_finding_word(one.key) and not site_labels(one.key, sites, plain))
 
 
 def without_sites(names: list[BilingualName], said: str, masked: str) -> list[BilingualName]:

@@ -77,6 +77,7 @@ _GOES_ON = re.compile(
     r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量](?:有)?(?:多[大长宽])?$"
     r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置在|位于)哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
     r"|^(?:请|再|帮我)?(?:框|圈|标|勾|画|量)(?:一下|出)?最[大小]的?(?:那个|一个|那块)?(?:出来)?$"
+    r"|^(?:有|共|一共)?几个框$"
     r"|^(?:请|再|并|帮我)?(?:说明|给出|测出|写出|标明|注明|测量|测|量)(?:一下)?(?:其|它们?的?)?"
     r"(?:大小|尺寸|位置|数量|个数|最?[大长]径|面积)$|^(?:请|再|帮我)?定位(?:一下)?$"
     r"|^(?:在?(?:ct|mri|b超|x光|片子?|图像?|图片|这张图)?[上里中]?)?(?:能不能|能|可以|可)?"
@@ -269,9 +270,11 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     if any(each.match(piece) for each in (_SIDED_ZH, _BOTH_SIDES, _LEFT_OR_RIGHT_ZH)):
         return True
     piece = _ARE_THERE.sub("", piece)  # "how many incisors, canines and molars are there?"
+    if _CENTRE.search(piece):
+        return False  # no answer tells it, but the reading says so
     masked = _named(piece, terminology, modality).masked
     points = MARK in masked or any(each.search(piece) for each in (_INSIDE, _PRONOUN, _OF_SIDE, _FROM))
-    is_question = (bool(_QUESTION.search(piece)) or tells_to_say(piece)) and not _TAG.search(piece)
+    is_question = bool(_QUESTION.search(piece)) and not _TAG.search(piece)
     said = words_of(masked)
     is_question |= has("or_not", said)  # "effusion y/n"
     asks = is_question or any(has(kind, said) for kind in _ASKING)
@@ -279,7 +282,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     intent = understand(piece, terminology, modality)
     if intent.kind is Kind.COMPARE and _RATIO.search(piece):
         return True
-    is_of_image = is_question and intent.kind in _OF_IMAGE
+    is_of_image = (is_question or tells_to_say(piece)) and intent.kind in _OF_IMAGE
     is_of_image |= is_asked and is_question and intent.kind is Kind.ANSWER and has("answer", said)  # "what colour is it?"
     is_refused = intent.reason is not None and (is_question or asks or intent.reason == "score")  # "Bosniak class"
     if is_asked and named_set(piece, modality):
@@ -287,6 +290,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     return (bool(points) and asks) or is_nameless or is_of_image or is_refused
 
 
+_CENTRE = re.compile(r"^[^?？]*(?:中心点?(?:的?坐标|位置)|\bcent(?:re|er)(?: point)?(?: coordinates)?)\W*$")
 _RATIO = re.compile(r"\bratio\b|杯盘比|\bc ?[/:] ?d\b|\bcdr\b")
 _ASKS_FOR_FINDING = re.compile(
     r"^(?:有没有|有无|是否有)(?!哪|什么|.*(?:大|萎缩|扩张)$)[\u3400-\u9fff]{2,5}$"
