@@ -69,6 +69,13 @@ def test_values_are_those_of_the_last_layer(tmp_path: Path) -> None:
     values = run.fill(sequence())
     assert values.shape == (40, SHAPE.kv_heads * SHAPE.head_dim)
     assert np.array_equal(values[:, : SHAPE.head_dim], cache(run)[-1][0])
+    single = dataclasses.replace(SHAPE, kv_heads=1, heads=2, head_dim=32)
+    prefill.write_prefill(single, random_weights(1, shape=single)[1].layers, tmp_path / "single.onnx")
+    run = DecoderRun(tmp_path / "single.onnx", decoder.specification(single))
+    first = run.fill(sequence())
+    kept = first.copy()
+    run.rewind()
+    assert not np.array_equal(run.fill(sequence(9)), first) and np.array_equal(first, kept)  # the next run leaves it alone
 
 
 def test_each_position_is_rounded_alone(tmp_path: Path) -> None:
