@@ -102,6 +102,12 @@ def test_its_file_is_one_of_those_that_answers_depend_on(packages):
     Package.open(packages[1]).verify()
 
 
+def test_model_info_says_so(packages, medrega):
+    for folder, expected in zip(packages, (False, True), strict=True):
+        shown = medrega("model", "info", str(folder)).out
+        assert ("prefix      of an image read in a graph of its own, toy" in shown) == expected
+
+
 def test_a_changed_file_is_refused(tmp_path):
     folder = build(tmp_path / "toy", prefill_graph=prefill)
     path = folder / PREFILL_FILE

@@ -59,7 +59,7 @@ class DecoderRun:
         """Append embeddings in a graph without logits; returns the last layer's values `[length, kv_heads * head_dim]`."""
         self._session.run_with_iobinding(self._bound(embeddings))
         values = self._cache[-1].numpy()[0, :, : self.length]
-        return values.transpose(1, 0, 2).reshape(self.length, -1).copy()
+        return np.array(values.transpose(1, 0, 2).reshape(self.length, -1))  # a copy: the next run writes into the cache
 
     def _bound(self, embeddings: npt.NDArray[np.float32]) -> Any:
         spec = self._spec
