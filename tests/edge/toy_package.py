@@ -3,7 +3,7 @@
 The liver is what is red, the spleen what is green; glands are the blue squares, each a box of its own; the polyp is absent.
 A report names the liver, then the spleen. The decoder's hidden state is the mean of all embeddings before it, so the
 head knows what was asked for only if its query is taken at the right place. The tokenizer is the default package's. A mask
-head, if asked for, finds what is not black, whatever the box. A graph for prefixes, if asked for, is the decoder's begin.
+head, if asked for, finds what is not black, whatever the box. A graph for prefixes, if asked for, fills the same cache.
 """
 
 import dataclasses
