@@ -8,6 +8,7 @@
 - `Recipe`, `Override`, `FULL`, `fitting_group`: how many bits each part of a model gets. Needs nothing further.
 - `write_decoder`, `DecoderShape`, `DecoderWeights`, `DecoderLayer`, `PackedLinear`: the graph of a language model from numpy
   arrays. Needs onnx; neither torch nor gptqmodel.
+- `write_prefill`: its second graph, for the prefix of an image, likewise.
 - `write_vision_graph`, `VisionShape`: the graph of a vision tower, likewise.
 
 These names are public; `medrega bench` builds its random packages and its sweep with them. Importing this package loads none
@@ -24,6 +25,7 @@ from medrega_edge.i18n.message import register
 if TYPE_CHECKING:
     from medrega_export.graphs.decoder import DecoderLayer, DecoderShape, DecoderWeights, write_decoder
     from medrega_export.graphs.linear_layers import PackedLinear
+    from medrega_export.graphs.prefill import write_prefill
     from medrega_export.graphs.vision_graph import VisionShape, write_vision_graph
     from medrega_export.options import ExportOptions
     from medrega_export.pipeline import ExportReport, export
@@ -43,6 +45,7 @@ __all__ = [
     "export",
     "fitting_group",
     "write_decoder",
+    "write_prefill",
     "write_vision_graph",
 ]
 
@@ -60,6 +63,7 @@ _HOMES = {
     "export": "pipeline",
     "fitting_group": "quantisation.recipe",
     "write_decoder": "graphs.decoder",
+    "write_prefill": "graphs.prefill",
     "write_vision_graph": "graphs.vision_graph",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -58,6 +58,12 @@ class ExportFlags:
     ] = "auto"
     asymmetric: Annotated[bool, quantisation_option("--asymmetric", help="Give each group a zero point.")] = False
     head_bits: Annotated[Bits, quantisation_option(help="Bits of the output head.")] = "8"
+    prefill_8bit: Annotated[
+        bool,
+        quantisation_option(
+            "--prefill-8bit", help="Add the language model's layers in 8 bits: a quicker first answer about an image."
+        ),
+    ] = False
     tower: Annotated[
         Literal["int8", "fp16", "fp32"], quantisation_option(help="Precision of the vision tower; fp16 is for GPUs.")
     ] = "int8"
@@ -92,9 +98,10 @@ class ExportFlags:
     def recipe(self) -> Recipe:
         """The recipe that is asked for; `auto` begins with the recipe's own group size."""
         if self.precision == "fp32":
-            return FULL
+            return replace(FULL, prefill_int8=self.prefill_8bit)
         group = Recipe.group_size if self.group_size == "auto" else int(self.group_size)
-        return Recipe(int(self.bits), group, not self.asymmetric, int(self.head_bits), self.tower)
+        bits, head_bits = int(self.bits), int(self.head_bits)
+        return Recipe(bits, group, not self.asymmetric, head_bits, self.tower, prefill_int8=self.prefill_8bit)
 
     def options(self, checkpoint: Path) -> ExportOptions:
         """The options of an export; raises UsageError for values that cannot be read."""

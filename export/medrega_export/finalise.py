@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from medrega_edge.package.manifest import (
+    DATA,
     FILE_NAMES,
     MANIFEST,
     MASK_HEAD,
     MASK_HEAD_FILE,
+    PREFILL,
+    PREFILL_FILE,
     REGION_HEAD,
     REGION_HEAD_FILE,
     REGION_SCHEMA_VERSION,
@@ -64,12 +67,13 @@ def describe_files(folder: Path, recipe: Recipe, checkpoint: Checkpoint) -> dict
     precisions = {REGION_HEAD: "fp32", MASK_HEAD: MASK_PRECISION, **recipe.files}
     if checkpoint.efficientnet:
         precisions["vision"] = precisions["vision"].replace("dynamic", "static")
-    for role, name in {**FILE_NAMES, REGION_HEAD: REGION_HEAD_FILE, MASK_HEAD: MASK_HEAD_FILE}.items():
+    names = {**FILE_NAMES, PREFILL: PREFILL_FILE, REGION_HEAD: REGION_HEAD_FILE, MASK_HEAD: MASK_HEAD_FILE}
+    for role, name in names.items():
         if (folder / name).is_file() and role not in ("certificate", "card"):
             entries[role] = file_entry(folder / name, precisions.get(role, "text"))
             data = folder / f"{name}.data"
             if data.is_file():
-                entries[f"{role}_data"] = file_entry(data, precisions[role])
+                entries[role + DATA] = file_entry(data, precisions[role])
     return entries
 
 

@@ -53,6 +53,8 @@ def memory(counts: WeightCounts, recipe: Recipe, optional_outputs: Collection[st
 def disk(counts: WeightCounts, recipe: Recipe, optional_outputs: Collection[str] = ()) -> dict[str, int]:
     """Return the bytes that an export writes. Only the package and a kept checkpoint remain."""
     package = recipe.bytes_of(counts.vision, counts.layers, counts.head, counts.embeddings) + 4 * counts.regions
+    if recipe.prefill_int8:
+        package += counts.layers
     sizes = {"package": package}
     if recipe.is_quantised:
         # Quantised layers, and the decoder once more with its head in float32.

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 
 from medrega_edge.i18n.message import Message
-from medrega_edge.package.manifest import FILE_NAMES, MASK_HEAD_FILE, REGION_HEAD_FILE
+from medrega_edge.package.manifest import FILE_NAMES, MASK_HEAD_FILE, PREFILL_FILE, REGION_HEAD_FILE
 from medrega_export.checkpoint.checkpoint import Checkpoint
 from medrega_export.checkpoint.weights import StoredTensor
-from medrega_export.graphs import decoder, mask_graph, numerical_error, text_model, vision
+from medrega_export.graphs import decoder, mask_graph, numerical_error, prefill, text_model, vision
 from medrega_export.graphs.graph import ACCURACY_LEVEL, EXACT_LEVEL
 from medrega_export.graphs.stage_writer import OUTPUT
 from medrega_export.quantisation import calibration, gptq
@@ -50,6 +50,8 @@ def assemble(run: Run, folder: Path, recipe: Recipe) -> dict[str, float]:
     run.thresholds.check(errors)  # at once: the next stage may take hours
     write_decoder = _quantised_decoder if recipe.is_quantised else _full_decoder
     errors |= write_decoder(run, folder / FILE_NAMES["decoder"], recipe)
+    if recipe.prefill_int8:
+        errors |= _prefill(run, folder / PREFILL_FILE)
     number = np.float32 if recipe.is_full else np.float16
     table = checkpoint.weights["embed_tokens.weight"]
     write_once(folder / FILE_NAMES["embeddings"], lambda path: _write_table(table, path, number))
@@ -103,6 +105,16 @@ def _masks(run: Run, folder: Path) -> None:
     """Write the graph of the mask head, the same in every package."""
     read = vision.reader(run.checkpoint.mask_weights)
     run.workspace.write_once(folder / MASK_HEAD_FILE, partial(mask_graph.write_mask_head, read))
+
+
+def _prefill(run: Run, path: Path) -> dict[str, float]:
+    """Write the graph for prefixes; its weights are rounded from full precision, not from the decoder's codes."""
+    run.notify(Message("export.writing_prefill"))
+    layers = text_model.plain_layers(run.checkpoint.weights, run.shape.layers)
+    run.workspace.write_once(path, lambda part: prefill.write_prefill(run.shape, layers, part))
+    samples = run.material.measured
+    truth = text_model.last_values(run.checkpoint, samples)
+    return {"prefill_int8": numerical_error.prefill_error(path, decoder.specification(run.shape), samples, truth)}
 
 
 def _full_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:

@@ -62,6 +62,7 @@ def model_info(
     from medrega_edge.output.certificate_text import certificate_lines
     from medrega_edge.package import intervals
     from medrega_edge.package.certificate import read
+    from medrega_edge.package.manifest import PREFILL
     from medrega_edge.package.registry import find_package
 
     package = find_package(model)
@@ -86,6 +87,8 @@ def model_info(
     print_result(Message("package.info_modalities", modalities=manifest.modalities))
     print_result(Message("package.info_size", megabytes=package.total_bytes / 1e6))
     print_result(Message("package.info_memory", megabytes=peak / 1e6))
+    if PREFILL in manifest.files:
+        print_result(Message("package.info_prefill", precision=manifest.files[PREFILL].precision))
     if manifest.regions:
         print_result(Message("package.info_regions", bins=manifest.regions.bins))
     if manifest.masks:

@@ -445,6 +445,7 @@ TEMPLATES: dict[str, str] = {
     "package.info_modalities": "modalities  {modalities}",
     "package.info_name": "name        {name}",
     "package.info_precision": "precision   {precision}",
+    "package.info_prefill": "prefix      of an image read in a graph of its own, {precision}",
     "package.info_intervals": "intervals   of boxes and lengths, fitted on {data}",
     "package.info_masks": "masks       of boxes, from a mask head that is loaded when it is needed",
     "package.info_regions": "boxes       from a region head with {bins} x {bins} places",

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference.devices import check_shape, load_onnxruntime, open_session
-from medrega_edge.package.manifest import DecoderSpec
+from medrega_edge.package.manifest import PREFILL, DecoderSpec
 from medrega_edge.package.package import PackageContents
 
 Floats = npt.NDArray[np.float32]
@@ -29,7 +29,8 @@ class Decoder:
     `length` counts the positions in the cache, `forward_passes` the passes so far. Nothing is copied from token to token:
     past and present of the graph share memory, and on the CPU the buffers of a pass of one token are bound once.
     `hidden_state` `[1, hidden]` is that of the last position of the last pass, if the package's graph gives it.
-    `gives_rows` tells whether the graph gives the logits of several positions of a pass.
+    `gives_rows` tells whether the graph gives the logits of several positions of a pass. On the CPU, a package's graph for
+    prefixes fills the same cache; its weights stay on the disk, where they have a file of their own.
     """
 
     def __init__(self, contents: PackageContents, threads: int, device: str, mapped: bool = False) -> None:
@@ -42,7 +43,8 @@ class Decoder:
         pasts = {name.format(i) for i in layers for name in (spec.past_key, spec.past_value)}
         presents = {name.format(i) for i in layers for name in (spec.present_key, spec.present_value)}
         self.gives_rows = bool(spec.wanted_positions)
-        inputs = {spec.embeds, spec.last_position, spec.total_length} | pasts
+        fed = {spec.embeds, spec.last_position, spec.total_length} | pasts
+        inputs = set(fed)
         if self.gives_rows:
             inputs.add(spec.wanted_positions)
         states = {spec.hidden_state} if spec.hidden_state else set()
@@ -51,6 +53,10 @@ class Decoder:
         outputs = {spec.logits} | presents | states
         self._session = open_session(contents, "decoder", threads, device, inputs, outputs, mapped)
         rows = 2 if self.gives_rows else 1  # which a graph with room for any number may have, too
+        self._prefill: tuple[Any, Any] | None = None  # a session and its binding
+        if device == "cpu" and PREFILL in contents.package.manifest.files:
+            session = open_session(contents, PREFILL, threads, device, fed, presents, mapped=True)
+            self._prefill = session, session.io_binding()
         for name in states:
             check_shape(self._session, "decoder", name, (rows, spec.hidden))
         if self.gives_rows:
@@ -67,8 +73,9 @@ class Decoder:
                 if device == "cpu":
                     self._cache.append(buffer)
                 self._bound_values.append(value)
-                self._binding.bind_ortvalue_input(past.format(layer), value)
-                self._binding.bind_ortvalue_output(present.format(layer), value)
+                for binding in (self._binding, *(self._prefill[1:] if self._prefill else ())):
+                    binding.bind_ortvalue_input(past.format(layer), value)
+                    binding.bind_ortvalue_output(present.format(layer), value)
         self._last = np.zeros(1, np.int32)
         self._total = np.zeros((), np.int32)
         self._single = np.zeros((1, 1, spec.hidden), np.float32)
@@ -125,11 +132,7 @@ class Decoder:
 
         More than one need a graph that `gives_rows`. The next pass with this `count` overwrites them. Raises as `extend`.
         """
-        if len(embeds) > self.remaining_context:
-            raise ResourceError("resource.context_full", positions=self.spec.context)
-        total = self.length + len(embeds)
-        self._last[0] = total - 1
-        self._total[()] = total
+        total = self._total_with(embeds)
         if len(embeds) == 1 and self._in_place:
             self._single[0] = embeds
             value = self._single_value
@@ -146,6 +149,32 @@ class Decoder:
         self.length = total
         self.forward_passes += 1
         return rows.arrays[self.spec.logits]
+
+    def read_prefix(self, embeds: Floats) -> None:
+        """Append float32 `[S, hidden]` to the cache, as quick as the package allows; logits and hidden state are undefined.
+
+        Raises as `extend`.
+        """
+        if self._prefill is None:
+            self.extend(embeds)
+            return
+        session, binding = self._prefill
+        total = self._total_with(embeds)
+        binding.bind_cpu_input(self.spec.embeds, np.ascontiguousarray(embeds[None], dtype=np.float32))
+        binding.bind_cpu_input(self.spec.last_position, self._last)
+        binding.bind_cpu_input(self.spec.total_length, self._total)
+        session.run_with_iobinding(binding)
+        self.length = total
+        self.forward_passes += 1
+
+    def _total_with(self, embeds: Floats) -> int:
+        """Return the length of the cache with `embeds`, and tell it to the graphs; raises ResourceError where it is full."""
+        if len(embeds) > self.remaining_context:
+            raise ResourceError("resource.context_full", positions=self.spec.context)
+        total = self.length + len(embeds)
+        self._last[0] = total - 1
+        self._total[()] = total
+        return total
 
     def gives_equal_rows(self, embeds: Floats) -> bool:
         """Whether logits are the same to the bit in a pass of all of `embeds` (an even number) and in two shorter ones.

@@ -16,7 +16,7 @@ import numpy as np
 from medrega_edge.errors import PackageError, ResourceError
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.graph_validation import check_graph
-from medrega_edge.package.manifest import Manifest
+from medrega_edge.package.manifest import DATA, Manifest
 from medrega_edge.package.package import PackageContents
 
 DEVICES = ("cpu", "cuda", "auto")
@@ -118,7 +118,7 @@ def open_session(
         options.add_session_config_entry(DISABLE_PREPACKING, "1")
     # The hashed bytes are the bytes that run. Only external data is opened by onnxruntime itself.
     package = contents.package
-    external = package.manifest.files.get(f"{role}_data")
+    external = package.manifest.files.get(role + DATA)
     check_graph(contents[role], role, (external.path, external.bytes) if external else None)
     options.add_session_config_entry("session.load_model_format", "ONNX")
     model: str | bytes = str(package.path(role)) if external else contents[role]

@@ -13,17 +13,17 @@ from medrega_edge.errors import PackageError
 from medrega_edge.i18n.message import Message
 
 _STANDARD = frozenset(
-    "Add AveragePool Cast Clip Concat Constant Conv Cos CumSum DequantizeLinear Div DynamicQuantizeLinear Einsum Erf Exp "
-    "Expand Flatten Gather Gelu Gemm GlobalAveragePool GroupNormalization Identity InstanceNormalization LayerNormalization "
-    "Log MatMul MatMulInteger Max MaxPool Min Mod Mul Neg Pad Pow QLinearConv QLinearMatMul QuantizeLinear Reciprocal "
-    "ReduceLogSumExp ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid SimplifiedLayerNormalization Sin "
-    "Slice Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
+    "Abs Add AveragePool Cast Clip Concat Constant Conv Cos CumSum DequantizeLinear Div DynamicQuantizeLinear Einsum Erf "
+    "Exp Expand Flatten Gather Gelu Gemm GlobalAveragePool GroupNormalization Identity InstanceNormalization "
+    "LayerNormalization Log MatMul MatMulInteger Max MaxPool Min Mod Mul Neg Pad Pow QLinearConv QLinearMatMul "
+    "QuantizeLinear Reciprocal ReduceLogSumExp ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid "
+    "SimplifiedLayerNormalization Sin Slice Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
 )
 OPERATORS = {
     "": _STANDARD,
     "ai.onnx": _STANDARD,
     "com.microsoft": frozenset(
-        "GroupQueryAttention MatMulNBits MultiHeadAttention SkipSimplifiedLayerNormalization".split()
+        "GroupQueryAttention MatMulIntegerToFloat MatMulNBits MultiHeadAttention SkipSimplifiedLayerNormalization".split()
     ),
 }
 MAX_NODES = 50_000

@@ -339,10 +339,14 @@ class LanguageModel:
         self._decoder.rewind(0)
         prefix = np.concatenate([self._embed(before), image.embeds, self._embed(after)])
         if self._prefixes:
-            self._prefixes.load_prefix(self._decoder, prefix, lambda: self._forward(prefix))
+            self._prefixes.load_prefix(self._decoder, prefix, lambda: self._read_prefix(prefix))
         else:
-            self._forward(prefix)
+            self._read_prefix(prefix)
         self._cached_image, self._prefix_length = image, len(prefix)
+
+    def _read_prefix(self, prefix: npt.NDArray[np.float32]) -> None:
+        self.before_pass()
+        self._decoder.read_prefix(prefix)
 
     def _embed(self, ids: list[int]) -> npt.NDArray[np.float32]:
         return self._embeddings[np.asarray(ids, np.int64)].astype(np.float32)

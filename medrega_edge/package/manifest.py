@@ -27,6 +27,7 @@ FILE_NAMES = {  # role -> the name that export gives its file
 ROLES = tuple(FILE_NAMES)
 REGION_HEAD = "region_head"
 REGION_HEAD_FILE = "region_head.onnx"  # the name that export gives it
+PREFILL, PREFILL_FILE = "prefill", "prefill.onnx"  # a second graph of the language model, which reads images
 MASK_HEAD, MASK_HEAD_FILE = "mask_head", "mask_head.onnx"  # read when a mask is first asked for
 INTERVALS, INTERVALS_FILE = "intervals", "intervals.json"  # `medrega bench calibrate` adds it
 FAMILIAR_IMAGES, FAMILIAR_NAMES, FAMILIAR_QUESTIONS = "familiar_images", "familiar_names", "familiar_questions"
@@ -36,7 +37,11 @@ FAMILIARITY_ROLES = {
     FAMILIAR_NAMES: "familiar_names.json",
     FAMILIAR_QUESTIONS: "familiar_questions.json",
 }
-OPTIONAL_ROLES = (REGION_HEAD, MASK_HEAD, INTERVALS, *FAMILIARITY_ROLES, "decoder_data", "vision_data")
+DATA = "_data"  # ends the role of a graph's weights that have a file of their own
+OPTIONAL_ROLES = (
+    *(REGION_HEAD, MASK_HEAD, PREFILL, INTERVALS, *FAMILIARITY_ROLES),
+    *(role + DATA for role in ("decoder", "vision", PREFILL)),
+)
 _ABOUT_WEIGHTS = ("certificate", "card", INTERVALS, *FAMILIARITY_ROLES)  # roles that no answer's boxes and masks depend on
 
 
@@ -82,6 +87,9 @@ class DecoderSpec:
 
     `wanted_positions`, if it is not empty, int64 `[P]`: positions within the pass, counted from its end if negative. Then
     `logits` and `hidden_state` have a row for each of them instead of one for the last.
+
+    A file of the role "prefill" is a second graph that fills the cache, as quick as possible for many positions at once. Its
+    tensors are `embeds`, `last_position`, `total_length` and the cache.
     """
 
     __pydantic_config__ = STRICT

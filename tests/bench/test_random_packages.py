@@ -117,6 +117,6 @@ def test_writing_packages_needs_neither_torch_nor_gptqmodel():
 def test_the_shipped_tower_adds_up_the_same_with_and_without_vnni():
     """Without VNNI two products of uint8 and int8 are added in 16 bits, which must not saturate."""
     pytest.importorskip("onnx")
-    from medrega_export.graphs.stage_writer import INT8_LARGEST
+    from medrega_export.graphs.linear_layers import INT8_LARGEST
 
     assert 2 * 255 * INT8_LARGEST <= np.iinfo(np.int16).max

@@ -19,7 +19,7 @@ from medrega_bench.performance import peer_comparison, question_comparison, ques
 from medrega_bench.performance.environment import Environment
 from medrega_bench.performance.peer_comparison import OURS
 from medrega_bench.performance.peers import PEERS, PeerError
-from medrega_bench.performance.question_comparison import ONE_BY_ONE, QuestionPlan
+from medrega_bench.performance.question_comparison import ONE_BY_ONE, PREFILL_8BIT, QuestionPlan
 from medrega_bench.performance.question_worker import LLAMA, LLAMA_SMALL
 from medrega_bench.performance.random_packages import PackageShape, TextShape, TowerShape, named
 from medrega_bench.performance.results import QuestionsResult
@@ -34,6 +34,7 @@ PLAN = QuestionPlan(threads=1, rounds=3, cold_rounds=2, tokens=25, images=4)
 SECONDS = {  # of a first question
     OURS: 1.0,
     ONE_BY_ONE: 1.5,
+    PREFILL_8BIT: 0.75,
     LLAMA: 4.0,
     LLAMA_SMALL: 5.0,
     "OpenVINO": 3.0,
@@ -94,7 +95,7 @@ def result():
 @pytest.mark.usefixtures("faked")
 def test_every_program_starts_cold_in_each_round_and_once_to_stay():
     programs = {program.name: program for program in compared().programs}
-    assert list(programs) == [OURS, ONE_BY_ONE, LLAMA, LLAMA_SMALL, "OpenVINO", "torch bf16"]
+    assert list(programs) == [OURS, ONE_BY_ONE, PREFILL_8BIT, LLAMA, LLAMA_SMALL, "OpenVINO", "torch bf16"]
     for name in programs:
         assert FakeWorker.started_with.count((name, True)) == 1 + PLAN.cold_rounds  # one fills the page cache
         assert FakeWorker.started_with.count((name, False)) == 1
@@ -148,11 +149,13 @@ def test_goals_are_against_the_best_other_program_and_a_miss_is_bold():
     made = result()
     lines = fast_table.table(made).splitlines()
     goals = {line.split("|")[1].strip(): line for line in lines[2:] if line.startswith("|")}
-    assert len(goals) == 7
+    assert len(goals) == 10
     first = goals["first question about an image, 1 B shape, box by the grammar, against OpenVINO"]
     assert first.endswith(">= 1.50 | 3.00 | yes |")
     assert goals["second question about it, 1 B shape, token by token, against OpenVINO"].endswith("| 2.00 | **no** |")
     assert "questions about 4 images, 1 B shape, token by token, against OpenVINO" in goals
+    quicker = goals["first question about an image, 1 B shape, box by the grammar, 8-bit prefill, against OpenVINO"]
+    assert quicker.endswith(">= 1.50 | 4.00 | yes |")
     memory = goals["peak memory of a process with one answer, 1 B shape, OpenVINO over ours"]
     assert memory.endswith(">= 1.00 | 3.00 | yes |")
     short = fast_table.summary(made)
@@ -206,7 +209,7 @@ def test_the_command_measures_whole_questions_at_the_shape_with_the_large_tower(
 
 
 def test_every_program_has_a_way_to_answer_and_its_worker_imports_nothing_of_ours():
-    assert set(question_worker.PROGRAMS) == {OURS, ONE_BY_ONE, LLAMA_SMALL, *(peer.name for peer in PEERS)}
+    assert set(question_worker.PROGRAMS) == {OURS, ONE_BY_ONE, PREFILL_8BIT, LLAMA_SMALL, *(peer.name for peer in PEERS)}
     code = "import sys, runpy; runpy.run_path(sys.argv[1]); print([n for n in sys.modules if n.startswith('medrega')])"
     done = subprocess.run([sys.executable, "-c", code, question_worker.__file__], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -230,8 +233,9 @@ def test_ours_answers_at_a_small_shape():
     shape = PackageShape(TextShape(2, 128, 4, 2, 32, 256, 8192), TowerShape(2, 128, 256, 64, 16))
     plan = QuestionPlan(threads=1, rounds=1, cold_rounds=1, tokens=25, images=2)
     comparison = question_comparison.measure("small", shape, plan, Path("nowhere"), lambda message: None, quiet_watch(), ())
-    box, plain = comparison.programs
+    box, plain, eight_bit = comparison.programs
     assert (box.name, plain.name, plain.tokens) == (OURS, ONE_BY_ONE, 25)
+    assert eight_bit.name == PREFILL_8BIT and eight_bit.precision == "int4-g32, prefill int8, head int8, tower int8"
     assert 20 <= box.tokens <= 30  # the digits of a box differ
     assert set(box.seconds) == set(question_comparison.STAGES) and set(box.parts) == {"tower", "reading", "answering"}
     assert box.ratios["first"].median == 1 and all(spread.min > 0 for spread in plain.seconds.values())

@@ -3,7 +3,7 @@
 The liver is what is red, the spleen what is green; glands are the blue squares, each a box of its own; the polyp is absent.
 A report names the liver, then the spleen. The decoder's hidden state is the mean of all embeddings before it, so the
 head knows what was asked for only if its query is taken at the right place. The tokenizer is the default package's. A mask
-head, if asked for, finds what is not black, whatever the box.
+head, if asked for, finds what is not black, whatever the box. A graph for prefixes, if asked for, fills the same cache.
 """
 
 import dataclasses
@@ -17,6 +17,8 @@ from medrega_edge.package.manifest import (
     MANIFEST,
     MASK_HEAD,
     MASK_HEAD_FILE,
+    PREFILL,
+    PREFILL_FILE,
     REGION_HEAD,
     REGION_HEAD_FILE,
     REGION_SCHEMA_VERSION,
@@ -88,26 +90,42 @@ def vision(with_head=True):
     return graph(nodes, constants, [value("pixel_values", "batch", 3, SIDE, SIDE)], outputs)
 
 
-def decoder(by_last, by_mean, context, with_head=True):
-    """Logits from the last embedding and from the mean of all; the latter is the hidden state, an output for a head."""
-    cache = (1, 1, context, HIDDEN)
-    constants = {"by_last": by_last, "by_mean": by_mean, "nothing": _array(0.0), "at_end": np.asarray(-1, np.int64)}
+def prefill(context):
+    """The cache that the decoder would have filled."""
+    nodes, (inputs, outputs) = _attention(), _borders(context)
+    return graph(nodes, {"nothing": _array(0.0)}, inputs, outputs)
+
+
+def _attention():
     attention = "no_query inputs_embeds inputs_embeds past.0.key past.0.value last_position total_length"
-    nodes = [
+    return [
         node("Mul", "inputs_embeds nothing", "no_query"),
         node("GroupQueryAttention", attention, "means present.0.key present.0.value", "com.microsoft", num_heads=1,
              kv_num_heads=1),
+    ]  # fmt: skip
+
+
+def _borders(context):
+    cache = (1, 1, context, HIDDEN)
+    inputs = [value("inputs_embeds", 1, "length", HIDDEN), value("last_position", 1, dtype="int32")]
+    inputs += [value("total_length", dtype="int32"), value("past.0.key", *cache), value("past.0.value", *cache)]
+    return inputs, [value("present.0.key", *cache), value("present.0.value", *cache)]
+
+
+def decoder(by_last, by_mean, context, with_head=True):
+    """Logits from the last embedding and from the mean of all; the latter is the hidden state, an output for a head."""
+    constants = {"by_last": by_last, "by_mean": by_mean, "nothing": _array(0.0), "at_end": np.asarray(-1, np.int64)}
+    nodes = [
+        *_attention(),
         node("Gather", "means at_end", "hidden_state", axis=1),
         node("Gather", "inputs_embeds at_end", "last", axis=1),
         node("MatMul", "last by_last", "first_logits"),
         node("MatMul", "hidden_state by_mean", "more_logits"),
         node("Add", "first_logits more_logits", "logits"),
-    ]  # fmt: skip
-    inputs = [value("inputs_embeds", 1, "length", HIDDEN), value("last_position", 1, dtype="int32")]
-    inputs += [value("total_length", dtype="int32"), value("past.0.key", *cache), value("past.0.value", *cache)]
+    ]
+    inputs, cache = _borders(context)
     outputs = [value("logits", 1, by_last.shape[1]), *([value("hidden_state", 1, HIDDEN)] if with_head else [])]
-    outputs += [value("present.0.key", *cache), value("present.0.value", *cache)]
-    return graph(nodes, constants, inputs, outputs)
+    return graph(nodes, constants, inputs, outputs + cache)
 
 
 def head(colours, bins=BINS, hidden=HIDDEN, query="query", channels=3):
@@ -211,11 +229,12 @@ def build(
     with_head=True,
     masks=None,
     mask_graph=mask_head,
+    prefill_graph=None,
     **regions,
 ):
     """Write the package into a new folder. `regions` change numbers and names of its RegionSpec.
 
-    `masks` is the MaskSpec of a package with a mask head.
+    `masks` is the MaskSpec of a package with a mask head, `prefill_graph` makes the graph for prefixes of one that has it.
     """
     shipped = find_package()
     folder.mkdir()
@@ -232,6 +251,8 @@ def build(
         written[REGION_HEAD], names[REGION_HEAD] = head_graph(colours), REGION_HEAD_FILE
     if masks:
         written[MASK_HEAD], names[MASK_HEAD] = mask_graph(), MASK_HEAD_FILE
+    if prefill_graph:
+        written[PREFILL], names[PREFILL] = prefill_graph(context), PREFILL_FILE
     for role, name in names.items():
         if role == "embeddings":
             np.save(folder / name, embeddings)

@@ -129,6 +129,7 @@ def test_full_precision(checkpoint_folder: Path, tmp_path: Path) -> None:
         Recipe(bits=8, group_size=64, symmetric=False, tower="fp16"),
         Recipe(symmetric=False, head_bits=4, tower="fp32"),
         Recipe(overrides=MIXED),
+        Recipe(prefill_int8=True),
         Recipe(bits=32, head_bits=8),
     ],
     ids=lambda recipe: recipe.name,
@@ -140,8 +141,11 @@ def test_every_recipe_runs_and_says_what_it_is(
     report = export(ExportOptions(checkpoint_folder, tmp_path / "p", questions_file, calibration_items=3, recipe=recipe))
     assert report.precision == recipe.name
     assert recipe.bits == 32 or report.errors["decoder_layout"] < 1e-4
+    assert ("prefill_int8" in report.errors) == recipe.prefill_int8
+    assert 1e-4 < report.errors.get("prefill_int8", 0.01) < 0.05
     engine = load(tmp_path / "p")
     assert engine.package.manifest.files["decoder"].precision == recipe.files["decoder"]
+    assert ("prefill" in engine.package.manifest.files) == recipe.prefill_int8
     assert engine.ask(engine.open(questions_file.parent / "a.png"), "Where is the liver?").raw_text
     card = (tmp_path / "p" / "README.md").read_text(encoding="utf-8")
     assert all(f"`{override.unit}`" in card for override in recipe.overrides)

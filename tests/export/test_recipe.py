@@ -25,6 +25,7 @@ MIXED = Recipe(
         (Recipe(), "gptq-int4-g32 + vision-int8"),
         (Recipe(bits=8, group_size=128, symmetric=False), "gptq-int8-g128-asym + vision-int8"),
         (Recipe(head_bits=4, tower="fp16"), "gptq-int4-g32 + head-int4 + vision-fp16"),
+        (Recipe(head_bits=4, prefill_int8=True), "gptq-int4-g32 + head-int4 + prefill-int8 + vision-int8"),
         (MIXED, "gptq-int4-g128-asym-mixed2 + vision-int8-mixed1"),
         (FULL, "fp32"),
     ],
@@ -38,10 +39,14 @@ def test_the_command_line_asks_for_the_same_recipe_by_default() -> None:
     assert ExportFlags(precision="fp32").recipe() == FULL
     wide = ExportFlags(bits="8", group_size="128", asymmetric=True, head_bits="32", tower="fp16").recipe()
     assert wide == Recipe(8, 128, False, 32, "fp16")
+    assert ExportFlags(prefill_8bit=True).recipe() == Recipe(prefill_int8=True)
+    with raises_code(UsageError, "export.prefill_unquantised"):
+        ExportFlags(prefill_8bit=True, precision="fp32").recipe()
 
 
 def test_files_are_named() -> None:
     assert Recipe().files == {"vision": "int8-dynamic", "decoder": "gptq-int4-g32, head int8", "embeddings": "fp16"}
+    assert Recipe(prefill_int8=True).files == Recipe().files | {"prefill": "int8"}
     assert set(FULL.files.values()) == {"fp32"}
 
 
@@ -88,6 +93,7 @@ def test_json() -> None:
 @pytest.mark.parametrize(
     ("settings", "code", "params"),
     [
+        ({"bits": 32, "prefill_int8": True}, "export.prefill_unquantised", {}),
         ({"bits": 3}, "export.bits_unsupported", {"option": "--bits", "bits": 3}),
         ({"head_bits": 16}, "export.bits_unsupported", {"option": "--head-bits", "bits": 16}),
         ({"group_size": 48}, "export.group_size_unsupported", {"value": 48}),

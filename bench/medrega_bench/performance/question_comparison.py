@@ -30,6 +30,7 @@ from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.package.package import Package
 from medrega_edge.prompts.templates import PromptBook
 
+PREFILL_8BIT = "medrega, 8-bit prefill"  # a package of `medrega export --prefill-8bit`
 ONE_BY_ONE = "medrega, token by token"  # like the peers: every token of the answer costs a pass
 OPENVINO_WRITER = str(Path(__file__).with_name("openvino_files.py"))
 HEAD_BITS = 8  # as export writes it; llama.cpp and OpenVINO get the same
@@ -171,7 +172,10 @@ def measure(
             **asdict(plan),
         }
         ours = f"int4-g{shape.group}, head int{HEAD_BITS}, tower int8"
-        participants = [Peer(OURS, "", (), ours), Peer(ONE_BY_ONE, "", (), ours), *with_variants(peers)]
+        eight_bit = write_package(replace(shape, prefill_int8=True), scratch / "prefill-8bit")
+        own = [Peer(OURS, "", (), ours), Peer(ONE_BY_ONE, "", (), ours)]
+        own.append(Peer(PREFILL_8BIT, "", (), ours.replace(", head", ", prefill int8, head")))
+        participants = [*own, *with_variants(peers)]
         missing: list[MissingPeer] = []
         programs: dict[str, _ColdProgram] = {}
         for peer in participants:
@@ -179,6 +183,8 @@ def measure(
             kind = TOWER_TYPES.get(peer.name)
             tower = {"tower_type": kind, "mmproj": str(scratch / f"mmproj-{kind}.gguf")} if kind else {}
             program_order = order | tower | {"peer": peer.name}
+            if peer.name == PREFILL_8BIT:
+                program_order["package"] = str(eight_bit.folder)
             try:
                 python = install(peer, environments) if peer.environment else Path(sys.executable)
                 for script in writers(peer):

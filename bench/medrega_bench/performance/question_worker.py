@@ -347,6 +347,7 @@ class Transformers:
 Loader = Callable[[Order], Program]
 PROGRAMS: dict[str, tuple[Loader, str]] = {  # name: how to load it, the distribution whose version counts
     "medrega": (lambda order: Medrega(order, region=True), "onnxruntime"),
+    "medrega, 8-bit prefill": (lambda order: Medrega(order, region=True), "onnxruntime"),
     "medrega, token by token": (lambda order: Medrega(order, region=False), "onnxruntime"),
     LLAMA: (LlamaCpp, "llama-cpp-python"),
     LLAMA_SMALL: (LlamaCpp, "llama-cpp-python"),

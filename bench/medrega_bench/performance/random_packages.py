@@ -18,7 +18,16 @@ import numpy.typing as npt
 from medrega_edge.errors import UsageError
 from medrega_edge.evaluation.bootstrap import SEED
 from medrega_edge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from medrega_edge.package.manifest import MANIFEST, SCHEMA_VERSION, TokenSpec, VisionSpec, file_entry
+from medrega_edge.package.manifest import (
+    DATA,
+    MANIFEST,
+    PREFILL,
+    PREFILL_FILE,
+    SCHEMA_VERSION,
+    TokenSpec,
+    VisionSpec,
+    file_entry,
+)
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import default_folder
 from medrega_export import fitting_group
@@ -86,13 +95,15 @@ class TowerShape:
 class PackageShape:
     """Sizes of a whole model. `head_bits` is 8, as export writes it, or 4, as peers with 4 bits everywhere have it.
 
-    `group` weights of the language model share a scale; 0 stands for the number that export would choose.
+    `group` weights of the language model share a scale; 0 stands for the number that export would choose. With
+    `prefill_int8` its layers are there a second time, as `--prefill-8bit` of export adds them.
     """
 
     text: TextShape
     tower: TowerShape
     head_bits: int = 8
     group: int = 0
+    prefill_int8: bool = False
 
     def __post_init__(self) -> None:
         """Replace a group of 0."""
@@ -127,13 +138,15 @@ def named(name: str) -> PackageShape:
 
 def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Package:
     """Write a package into a new folder; raises UsageError if the folder exists. Needs the extra [export]."""
-    from medrega_export import write_decoder
+    from medrega_export import write_decoder, write_prefill
 
     if folder.exists():
         raise UsageError("bench.folder_exists", folder=folder.name)
     folder.mkdir(parents=True)
     shipped = Package.open(default_folder())
     spec = write_decoder(decoder_shape(shape.text), decoder_weights(shape), folder / "decoder.onnx")
+    if shape.prefill_int8:
+        write_prefill(decoder_shape(shape.text), decoder_weights(shape).layers, folder / PREFILL_FILE)
     np.save(folder / "embeddings.npy", embeddings(shape.text))
     write_tower(shape.tower, shape.text.hidden, folder / "vision.onnx")
     for role, file in (("tokenizer", "tokenizer.json"), ("prompts", "prompts.json")):
@@ -150,11 +163,13 @@ def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Pa
         "certificate": ("certificate.json", "text"),
         "card": ("README.md", "text"),
     }
+    if shape.prefill_int8:
+        files[PREFILL] = (PREFILL_FILE, "int8")
     entries = {role: file_entry(folder / file, precision) for role, (file, precision) in files.items()}
-    for role in ("vision", "decoder"):
-        external_data = folder / f"{role}.onnx.data"
+    for role, (file, precision) in files.items():
+        external_data = folder / f"{file}.data"
         if external_data.is_file():
-            entries[f"{role}_data"] = file_entry(external_data, files[role][1])
+            entries[role + DATA] = file_entry(external_data, precision)
     tower = shape.tower
     manifest = replace(
         shipped.manifest,
@@ -162,7 +177,7 @@ def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Pa
         name=name,
         version="0",
         source="Random weights",
-        precision=f"random-int4-g{shape.group} + vision-int8",
+        precision=f"random-int4-g{shape.group}{' + prefill-int8' if shape.prefill_int8 else ''} + vision-int8",
         files=entries,
         vision=VisionSpec("pixel_values", "image_embeds", tower.image_size, IMAGENET_MEAN, IMAGENET_STD, tower.tokens),
         decoder=spec,

@@ -104,7 +104,7 @@ def write_decoder(
 ) -> DecoderSpec:
     """Write the graph to `path`, large weights to `path` + ".data"; returns the names and sizes of its tensors."""
     spec = specification(shape)
-    with model_file(path, accuracy_level, *_borders(shape, spec)) as graph:
+    with model_file(path, accuracy_level, *borders(shape, spec)) as graph:
         _decoder(graph, shape, spec, weights)
     return spec
 
@@ -118,15 +118,16 @@ def _decoder(graph: Graph, shape: DecoderShape, spec: DecoderSpec, weights: Deco
     hidden, update = spec.embeds, ""
     for i, layer in enumerate(weights.layers):
         name = f"layers.{i}"
-        hidden, normed = _norm(graph, f"{name}.input_norm", hidden, update, layer.input_norm, shape.epsilon)
-        update = layer.output.write(graph, f"{name}.output", _attention(graph, i, normed, layer, shape, spec, shared))
+        hidden, normed = norm(graph, f"{name}.input_norm", hidden, update, layer.input_norm, shape.epsilon)
+        qkv = layer.qkv.write(graph, f"{name}.qkv", normed)
+        update = layer.output.write(graph, f"{name}.output", attention(graph, i, qkv, shape, spec, shared))
         if i == shape.layers - 1:
             # Only the logits of the wanted positions are needed, and after this attention no position reads another.
             hidden = graph.node("Gather", [hidden, wanted], ["last.hidden"], axis=1)
             update = graph.node("Gather", [update, wanted], ["last.update"], axis=1)
-        hidden, normed = _norm(graph, f"{name}.post_norm", hidden, update, layer.post_norm, shape.epsilon)
+        hidden, normed = norm(graph, f"{name}.post_norm", hidden, update, layer.post_norm, shape.epsilon)
         update = _gated(graph, name, normed, layer)
-    _, normed = _norm(graph, "final_norm", hidden, update, weights.final_norm, shape.epsilon)
+    _, normed = norm(graph, "final_norm", hidden, update, weights.final_norm, shape.epsilon)
     scores = weights.head.write(graph, "head", normed)
     flat = graph.constant("logits_shape", np.array([rows, shape.vocabulary], np.int64))
     graph.node("Reshape", [scores, flat], [spec.logits])
@@ -135,7 +136,7 @@ def _decoder(graph: Graph, shape: DecoderShape, spec: DecoderSpec, weights: Deco
         graph.node("Reshape", [normed, row], [spec.hidden_state])
 
 
-def _norm(graph: Graph, name: str, hidden: str, update: str, weight: Floats, epsilon: float) -> tuple[str, str]:
+def norm(graph: Graph, name: str, hidden: str, update: str, weight: Floats, epsilon: float) -> tuple[str, str]:
     """Add `update` to `hidden` and normalise the sum; returns the names of both."""
     scale = graph.constant(f"{name}.weight", weight.astype(np.float32))
     if not update:
@@ -149,16 +150,8 @@ def _norm(graph: Graph, name: str, hidden: str, update: str, weight: Floats, eps
     return total, name
 
 
-def _attention(
-    graph: Graph,
-    i: int,
-    normed: str,
-    layer: DecoderLayer,
-    shape: DecoderShape,
-    spec: DecoderSpec,
-    rotary_names: Sequence[str],
-) -> str:
-    qkv = layer.qkv.write(graph, f"layers.{i}.qkv", normed)
+def attention(graph: Graph, i: int, qkv: str, shape: DecoderShape, spec: DecoderSpec, rotary_names: Sequence[str]) -> str:
+    """Add keys and values of layer `i` to the cache, and attend to it."""
     inputs = [qkv, "", "", spec.past_key.format(i), spec.past_value.format(i), spec.last_position, spec.total_length]
     outputs = [f"layers.{i}.attention", spec.present_key.format(i), spec.present_value.format(i)]
     return graph.node(
@@ -183,21 +176,25 @@ def _gated(graph: Graph, name: str, normed: str, layer: DecoderLayer) -> str:
     return layer.down.write(graph, f"{name}.down", product)
 
 
-def _borders(shape: DecoderShape, spec: DecoderSpec) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-    """Inputs and outputs of the graph."""
+def borders(
+    shape: DecoderShape, spec: DecoderSpec, gives_logits: bool = True
+) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+    """Inputs and outputs of the graph; without logits it only fills the cache."""
     cache = [1, shape.kv_heads, shape.context, shape.head_dim]
     inputs = [
         helper.make_tensor_value_info(spec.embeds, TensorProto.FLOAT, [1, "length", shape.hidden]),
         helper.make_tensor_value_info(spec.last_position, TensorProto.INT32, [1]),
         helper.make_tensor_value_info(spec.total_length, TensorProto.INT32, []),
     ]
-    rows: str | int = 1
-    if spec.wanted_positions:
-        rows = "rows"
-        inputs.append(helper.make_tensor_value_info(spec.wanted_positions, TensorProto.INT64, [rows]))
-    outputs = [helper.make_tensor_value_info(spec.logits, TensorProto.FLOAT, [rows, shape.vocabulary])]
-    if spec.hidden_state:
-        outputs.append(helper.make_tensor_value_info(spec.hidden_state, TensorProto.FLOAT, [rows, shape.hidden]))
+    outputs = []
+    if gives_logits:
+        rows: str | int = 1
+        if spec.wanted_positions:
+            rows = "rows"
+            inputs.append(helper.make_tensor_value_info(spec.wanted_positions, TensorProto.INT64, [rows]))
+        outputs.append(helper.make_tensor_value_info(spec.logits, TensorProto.FLOAT, [rows, shape.vocabulary]))
+        if spec.hidden_state:
+            outputs.append(helper.make_tensor_value_info(spec.hidden_state, TensorProto.FLOAT, [rows, shape.hidden]))
     for i in range(shape.layers):
         for past, present in ((spec.past_key, spec.present_key), (spec.past_value, spec.present_value)):
             inputs.append(helper.make_tensor_value_info(past.format(i), TensorProto.FLOAT, cache))

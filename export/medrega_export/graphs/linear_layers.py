@@ -15,6 +15,8 @@ import numpy.typing as npt
 from medrega_export.graphs.graph import ORT_DOMAIN, Graph
 from medrega_export.quantisation.gptq_format import NBits, QuantisedLinear, middle, to_nbits
 
+# Int8 weights keep to 7 bits: processors without VNNI add products of int8 in 16 bits, and saturate beyond.
+INT8_LARGEST = 64
 CUTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 
 Floats = npt.NDArray[np.float32]
@@ -25,6 +27,10 @@ class Linear(Protocol):
 
     def write(self, graph: Graph, name: str, source: str) -> str:
         """Add `source [.., in]` -> result `[.., out]`; returns the result's name."""
+        ...
+
+    def plain(self) -> PlainLinear:
+        """Return the weights in full precision."""
         ...
 
 
@@ -43,6 +49,10 @@ class PlainLinear:
             return result
         bias = graph.constant(f"{name}.bias", self.bias.astype(np.float32))
         return graph.node("Add", [result, bias], [f"{name}.sum"])
+
+    def plain(self) -> PlainLinear:
+        """Return the layer itself."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,15 @@ class PackedLinear:
         attributes = {"K": blocks * block, "N": out, "bits": self.bits, "block_size": block}
         attributes["accuracy_level"] = graph.accuracy_level
         return graph.node("MatMulNBits", inputs, [f"{name}.matmul"], ORT_DOMAIN, **attributes)
+
+    def plain(self) -> PlainLinear:
+        """Return what the codes stand for."""
+        out, blocks, _ = self.packed.shape
+        zeros = np.full((out, blocks), middle(self.bits), np.uint8)
+        if self.zeros is not None:
+            zeros = _unpacked(self.zeros.reshape(out, -1), self.bits)[:, :blocks]
+        steps = _unpacked(self.packed, self.bits).astype(np.float32) - zeros[:, :, None]
+        return PlainLinear((steps * self.scales.reshape(out, blocks, 1)).reshape(out, -1), self.bias)
 
 
 def join_plain(weights: Sequence[Floats], biases: Sequence[Floats | None]) -> PlainLinear:
@@ -129,6 +148,19 @@ def round_in_blocks(weight: Floats, bits: int, block: int) -> QuantisedLinear:
     stored = (codes + half).astype(np.uint8).reshape(len(weight), -1)
     scales = np.ascontiguousarray(scales.reshape(len(weight), -1).T)
     return QuantisedLinear(stored.T, scales, np.full(scales.shape, middle(bits), np.uint8), None, bits)
+
+
+def round_outputs(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Round [out, in] to int8 with a scale for each output; returns codes [out, in] and scales [out]."""
+    scales = np.maximum(np.abs(weight).max(axis=1), np.float32(1e-12)) / np.float32(INT8_LARGEST)
+    return np.clip(np.rint(weight / scales[:, None]), -INT8_LARGEST, INT8_LARGEST).astype(np.int8), scales
+
+
+def _unpacked(packed: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:
+    """Codes along the last axis; of 4 bits, the low half of a byte comes first."""
+    if bits == 8:
+        return packed
+    return np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)
 
 
 def _join(biases: Sequence[Floats | None]) -> Floats | None:

@@ -48,6 +48,20 @@ class DecoderRun:
 
     def feed(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Append embeddings `[S, hidden]`; returns logits `[vocabulary]`."""
+        binding = self._bound(embeddings)
+        if self._spec.wanted_positions:
+            binding.bind_cpu_input(self._spec.wanted_positions, LAST_ALONE)
+        binding.bind_output(self._spec.logits)
+        self._session.run_with_iobinding(binding)
+        return np.asarray(binding.get_outputs()[-1].numpy()[0])
+
+    def fill(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Append embeddings in a graph without logits; returns the last layer's values `[length, kv_heads * head_dim]`."""
+        self._session.run_with_iobinding(self._bound(embeddings))
+        values = self._cache[-1].numpy()[0, :, : self.length]
+        return np.array(values.transpose(1, 0, 2).reshape(self.length, -1))  # a copy: the next run writes into the cache
+
+    def _bound(self, embeddings: npt.NDArray[np.float32]) -> Any:
         spec = self._spec
         self.length += len(embeddings)
         binding = self._session.io_binding()
@@ -61,8 +75,4 @@ class DecoderRun:
             ):
                 binding.bind_ortvalue_input(past.format(i), memory)
                 binding.bind_ortvalue_output(present.format(i), memory)
-        if spec.wanted_positions:
-            binding.bind_cpu_input(spec.wanted_positions, LAST_ALONE)
-        binding.bind_output(spec.logits)
-        self._session.run_with_iobinding(binding)
-        return np.asarray(binding.get_outputs()[-1].numpy()[0])
+        return binding

@@ -10,12 +10,10 @@ from onnx import TensorProto, helper
 
 from medrega_export.graphs.graph import Graph
 from medrega_export.graphs.layer_writer import NORM_EPSILON, LayerWriter, ReadWeight
-from medrega_export.graphs.linear_layers import Floats
+from medrega_export.graphs.linear_layers import Floats, round_outputs
 from medrega_export.quantisation.recipe import Recipe
 
 INPUT, OUTPUT = "pixel_values", "image_embeds"
-# Weights keep to 7 bits: processors without VNNI add products of int8 in 16 bits, and saturate beyond.
-INT8_LARGEST = 64
 
 
 def float_info(name: str, *shape: int | str) -> onnx.ValueInfoProto:
@@ -116,8 +114,7 @@ class StageWriter(LayerWriter):
             self.graph.node("DynamicQuantizeLinear", [source], parts)
             self.rounded[source] = parts
         codes, step, zero = self.rounded[source]
-        scales = np.maximum(np.abs(weight).max(axis=1), np.float32(1e-12)) / np.float32(INT8_LARGEST)
-        rounded = np.clip(np.rint(weight / scales[:, None]), -INT8_LARGEST, INT8_LARGEST).astype(np.int8)
+        rounded, scales = round_outputs(weight)
         packed = self.graph.constant(f"{name}.int8", rounded.T)
         zeros = self.graph.constant(f"{name}.zeros", np.zeros(len(scales), np.int8))
         total = self.node("MatMulInteger", [codes, packed, zero, zeros], f"{name}.total")

@@ -100,6 +100,12 @@ def _sizes(config: Any) -> dict[str, tuple[int, int]]:
 
 def plain_weights(weights: Mapping[str, StoredTensor], layers: int, head: tuple[int, int]) -> decoder.DecoderWeights:
     """Full precision out of a checkpoint, each layer read when it is written; the output head with its bits and group."""
+    norm = np.asarray(weights["norm.weight"].read().numpy())
+    return decoder.DecoderWeights(plain_layers(weights, layers), norm, _head(weights["lm_head.weight"], *head))
+
+
+def plain_layers(weights: Mapping[str, StoredTensor], layers: int) -> Iterator[decoder.DecoderLayer]:
+    """Yield the layers of a checkpoint in full precision, each read when it is asked for."""
 
     def read(name: str) -> linear_layers.Floats:
         return np.asarray(weights[name].read().numpy())
@@ -108,8 +114,7 @@ def plain_weights(weights: Mapping[str, StoredTensor], layers: int, head: tuple[
         biases = [read(f"{prefix}{n}.bias") if f"{prefix}{n}.bias" in weights else None for n in names]
         return linear_layers.join_plain([read(f"{prefix}{n}.weight") for n in names], biases)
 
-    stack = (_layer(f"layers.{i}.", read, join) for i in range(layers))
-    return decoder.DecoderWeights(stack, read("norm.weight"), _head(weights["lm_head.weight"], *head))
+    return (_layer(f"layers.{i}.", read, join) for i in range(layers))
 
 
 def quantised_weights(
@@ -227,3 +232,14 @@ def logits(
     for i in range(config.num_hidden_layers):
         body.run(body.layer(state(body, i)), states)
     return body.logits(states, checkpoint.weights["norm.weight"], checkpoint.weights["lm_head.weight"], steps)
+
+
+def last_values(checkpoint: Checkpoint, samples: Sequence[Tensor]) -> list[linear_layers.Floats]:
+    """Return the attention values `[S, kv_heads * head_dim]` of the last layer, in full precision."""
+    config = checkpoint.config.text_config
+    body, states = LayerwiseModel(config), list(samples)
+    last = config.num_hidden_layers - 1
+    for i in range(last):
+        body.run(body.layer(layer_state(checkpoint.weights, body, i)), states)
+    layer = body.layer(layer_state(checkpoint.weights, body, last)).layers[0]
+    return [np.asarray(layer.self_attn.v_proj(layer.input_layernorm(state)).numpy()) for state in states]

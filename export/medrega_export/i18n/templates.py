@@ -255,6 +255,7 @@ TEMPLATES: dict[str, str] = {
     "export.no_new_folder": "No new folder can be made in '{folder}' ({reason}); name another place.",
     "export.path_not_utf8": "A path is not encoded in UTF-8, and safetensors and onnx cannot open it; name a folder in "
     "ASCII letters.",
+    "export.prefill_unquantised": "--prefill-8bit is for a language model in 4 or 8 bits; leave it out.",
     "export.question_image": "The image of question '{question}' cannot be used: {problem}",
     "export.question_task_unknown": "Question '{question}' asks for '{task}', which the checkpoint does not know; leave it "
     "out.",
@@ -297,6 +298,7 @@ TEMPLATES: dict[str, str] = {
     "export.units_raised": "{recipe}: more bits for {units}",
     "export.warning": "warning: {warning}",
     "export.writing_decoder": "decoder {precision}",
+    "export.writing_prefill": "decoder for the prefix of an image, int8",
     "export.writing_vision": "vision {precision}",
     # ---- cli ------------------------------------------------------------------------------------------------------
     "export.cannot_be_exported": "The checkpoint '{checkpoint}' cannot be exported; the reasons are listed.",

@@ -77,6 +77,9 @@ def package_size(checkpoint: Checkpoint, sensitivities: Sequence[UnitSensitivity
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     rotary = 4 * head_dim * min(context, text.max_position_embeddings)
     rest = len(checkpoint.tokenizer_json) + OVERHEAD + OVERHEAD_UNIT * len(sensitivities)
+    if recipe.prefill_int8:
+        layers = [stored.shape for name, stored in weights.items() if name.startswith("layers.")]
+        rest += rotary + sum(math.prod(shape) + 4 * shape[0] + OVERHEAD_UNIT for shape in layers)
     return int(exact - 2 * embeddings + units + rotary + rest)  # embeddings are stored in 2 bytes instead of 4
 
 

@@ -58,6 +58,7 @@ class Override:
 class Recipe:
     """Bits and group size of the language model, bits of its output head, number type of the tower.
 
+    With `prefill_int8`, its layers are there a second time, in 8 bits, for the prefix of an image.
     The default is the recipe of the package that ships. Raises UsageError for what cannot be written or run.
     """
 
@@ -67,6 +68,7 @@ class Recipe:
     head_bits: int = 8
     tower: str = "int8"
     overrides: tuple[Override, ...] = ()
+    prefill_int8: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -77,6 +79,8 @@ class Recipe:
             raise UsageError("export.group_size_unsupported", value=self.group_size)
         if self.tower not in TOWERS:
             raise UsageError("export.tower_unsupported", tower=self.tower)
+        if self.prefill_int8 and not self.is_quantised:
+            raise UsageError("export.prefill_unquantised")
         units = [override.unit for override in self.overrides]
         for twice in {unit for unit in units if units.count(unit) > 1}:
             raise UsageError("export.unit_twice", unit=twice)
@@ -169,7 +173,8 @@ class Recipe:
         if self.is_full:
             return "fp32"
         head = "" if self.head_bits == type(self).head_bits else f" + head-{self.head_name}"
-        return f"{self.language_name}{head} + vision-{self.tower_name}"
+        prefill = " + prefill-int8" if self.prefill_int8 else ""
+        return f"{self.language_name}{head}{prefill} + vision-{self.tower_name}"
 
     @property
     def files(self) -> dict[str, str]:
@@ -177,7 +182,8 @@ class Recipe:
         if self.is_full:
             return dict.fromkeys(("vision", "decoder", "embeddings"), "fp32")
         tower = self.tower_name.replace("int8", "int8-dynamic")
-        return {"vision": tower, "decoder": f"{self.language_name}, head {self.head_name}", "embeddings": "fp16"}
+        files = {"vision": tower, "decoder": f"{self.language_name}, head {self.head_name}", "embeddings": "fp16"}
+        return files | ({"prefill": "int8"} if self.prefill_int8 else {})
 
     def to_json(self) -> str:
         """Serialise."""

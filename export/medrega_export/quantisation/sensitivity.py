@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from medrega_edge.i18n.message import Message
 from medrega_export.checkpoint.checkpoint import STAGE
 from medrega_export.graphs import linear_layers, text_model, vision
-from medrega_export.graphs.stage_writer import INT8_LARGEST
+from medrega_export.graphs.linear_layers import INT8_LARGEST
 from medrega_export.quantisation import gptq
 from medrega_export.quantisation.bit_allocation import HEAD, PrecisionOption, UnitSensitivity
 from medrega_export.quantisation.gptq_format import dequantise
