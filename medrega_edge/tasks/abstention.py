@@ -8,8 +8,8 @@ from medrega_edge.answer import Answer
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import UNSURE_ANSWER, sentence_of_regions
+from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.base import TaskRequest
-from medrega_edge.tasks.derived import Asked
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.segmentation import Segment
 

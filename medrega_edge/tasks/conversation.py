@@ -10,9 +10,9 @@ from medrega_edge.domain import Modality
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Kind
+from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.changes import change
-from medrega_edge.tasks.derived import Asked
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.memory import Memory, names_in, names_without_box, recall
 from medrega_edge.tasks.references import refer

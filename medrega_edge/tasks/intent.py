@@ -15,10 +15,11 @@ from medrega_edge.prompts.intent.naming import excluded, only_leaves_out, words_
 from medrega_edge.prompts.intent.parts import parts, without_how_sure
 from medrega_edge.prompts.intent.phrases import has, pattern
 from medrega_edge.prompts.intent.unread import has_content
+from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
 from medrega_edge.tasks.body_part import deciding_parts
 from medrega_edge.tasks.classification import Classify, ClassifyByPart
-from medrega_edge.tasks.derived import Asked, FromBoxes
+from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.left_out import (

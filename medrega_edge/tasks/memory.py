@@ -17,8 +17,9 @@ from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks import report_sentences
+from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.base import TaskRequest
-from medrega_edge.tasks.derived import Asked, FromBoxes
+from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.presence import joined

@@ -10,8 +10,8 @@ from medrega_edge.answer import Answer
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
-from medrega_edge.tasks.derived import Asked
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.segmentation import Segment
 

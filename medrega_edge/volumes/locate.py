@@ -18,8 +18,8 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.masks import Mask
 from medrega_edge.measures import Diameter, Measures
 from medrega_edge.prompts.intent import Kind
+from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.base import TaskRequest
-from medrega_edge.tasks.derived import Asked
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.several import Several
 from medrega_edge.vocabulary.kind_names import KIND_NAMES

@@ -8,8 +8,9 @@ from medrega_edge.answer import BoxInterval
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import Kind
+from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.bounds import Bound, bound_in, compares_numbers
-from medrega_edge.tasks.derived import Asked, FromBoxes
+from medrega_edge.tasks.derived import FromBoxes
 from tests.edge.test_derived import BIG, IMAGE, SMALL, answer
 
 TUMOR, RED, WHITE = ("tumor", "肿瘤"), ("red blood cell", "红细胞"), ("white blood cell", "白细胞")

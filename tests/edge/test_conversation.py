@@ -9,8 +9,9 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, Kind
+from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.conversation import about_box, going_back, with_left_out
-from medrega_edge.tasks.derived import Asked, FromBoxes
+from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.follow_up import pointing_back
 from medrega_edge.tasks.memory import Chosen, Memory, recall

@@ -11,7 +11,8 @@ from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.tasks.about_image import KindOfImage
-from medrega_edge.tasks.derived import Asked, FromBoxes
+from medrega_edge.tasks.asked import Asked
+from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.vocabulary.kind_names import KIND_NAMES

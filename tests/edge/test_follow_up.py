@@ -7,7 +7,8 @@ import pytest
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.prompts.intent import Kind
-from medrega_edge.tasks.derived import Asked, FromBoxes
+from medrega_edge.tasks.asked import Asked
+from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.follow_up import follow_up
 from medrega_edge.tasks.memory import Memory, names_in

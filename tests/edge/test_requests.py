@@ -11,8 +11,9 @@ from medrega_edge.domain import Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks import classification
+from medrega_edge.tasks.asked import going_on
 from medrega_edge.tasks.classification import Classify, ClassifyByPart
-from medrega_edge.tasks.derived import FromBoxes, going_on
+from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, parse_intent

@@ -13,9 +13,10 @@ from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks import classes
+from medrega_edge.tasks.asked import _with_more
 from medrega_edge.tasks.base import TaskResult, not_found
 from medrega_edge.tasks.classification import Classify
-from medrega_edge.tasks.derived import FromBoxes, _with_more
+from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect, why_not
 from medrega_edge.tasks.follow_up import pointing_back
 from medrega_edge.tasks.intent import parse_intent

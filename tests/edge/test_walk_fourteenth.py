@@ -6,7 +6,7 @@ from medrega_edge.domain import Modality
 from medrega_edge.errors import UsageError
 from medrega_edge.mcp.tools import _lines as mcp_lines
 from medrega_edge.prompts.intent import Kind, understand
-from medrega_edge.tasks.derived import Asked
+from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.several import Several
 

@@ -9,7 +9,8 @@ from medrega_edge.domain import Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.images.samples import sample_path
 from medrega_edge.prompts.intent import Intent, Kind, understand
-from medrega_edge.tasks.derived import Asked, FromBoxes
+from medrega_edge.tasks.asked import Asked
+from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.intent import parse_intent
 from medrega_edge.tasks.memory import Memory
