@@ -189,12 +189,8 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     intent, unlearned = without_unlearned(text, intent, scene)
     request = request_of(said, intent, scene)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
-    place = place_left_out(said, intent, scene.terminology) if request.task is Task.DETECT else ""
-    place = (
-        " ".join(_SIDE_OF_PLACE.sub("", place).strip(" -").split())
-        if intent.side and not shows_one_side(intent, scene.modality)
-        else place
-    )
+    of_side = replace(intent, side=None) if shows_one_side(intent, scene.modality) else intent
+    place = place_left_out(said, of_side, scene.terminology) if request.task is Task.DETECT else ""
     is_list = intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE, Kind.COUNT) and not re.search("[?？]", said)
     parts_unknown = unknown_parts(said, scene.terminology).values() if is_plain and is_list and not intent.unknown else ()
     unknown = tuple(part for part in parts_unknown if has_content(words_of(part)) and not _OF_ASKER.match(part))
@@ -220,15 +216,13 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
             request = replace(request, says_yes=False)
         return Asked(text, intent, request, place, (kind[0], shown), notes=notes)
     notes = (*notes, *notes_of(said, intent, scene.modality, place))
-    intent = replace(intent, side=None) if shows_one_side(intent, scene.modality) else intent
-    return Asked(text, intent, request, place, notes=notes)
+    return Asked(text, of_side, request, place, notes=notes)
 
 
 _OTHER_THAN = re.compile(  # "is there anything other than the lung tumor?"
     r"\b(?:anything|something|any(?:thing)? (?:finding|abnormality|lesion|problem)s?)(?: abnormal| wrong| else)?"
     r" (?:other than|besides|apart from|except)\b"
 )
-_SIDE_OF_PLACE = re.compile(r"\b(?:left|right)\b|[左右]")  # "the upper left": the answer regards the side
 _OF_ASKER = re.compile(r"^(?:i|i'm|i am|my|we|he|she)\b|^[我他她俺]")
 _WALL = re.compile(
     r"\bthick(?:ness)?\b.*\b(?:wall|myocardium|muscle|cortex|retina)\b|\b(?:wall|myocardial|cortical|retinal) thickness\b"

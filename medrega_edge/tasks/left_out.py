@@ -33,18 +33,22 @@ def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> 
     asked = {english for english, _ in intent.names}
     if not asked or not all(map(is_finding, asked)):
         return ""
-    if intent.kind is Kind.SIDE and _WHICH_SIDE.search(simplified(text).casefold()):
-        return ""  # "on which side of the brain"
     column = language_of(text) is Language.ZH
     named = terminology.find(as_nouns(simplified(text)))
     sites = {name[0]: findings_at([name[0]]) & asked for name in named if not is_finding(name[0])}
+    if intent.kind is Kind.SIDE and _WHICH_SIDE.search(simplified(text).casefold()):  # "in which hemisphere"
+        named = [name for name in named if without_side(name[0]) not in _ON_BOTH_SIDES]
     is_of_some = bool(intent.generic) and any(sites.values())  # of the liver, but not of the pancreas
     structures = [name[column] for name in named if is_part(name[0]) or (is_of_some and not sites.get(name[0], asked))]
     structures += [word for word in intent.generic if word != "cell" and not any(map(is_finding, generic_labels(word)))]
     return ("、" if column else ", ").join(structures)
 
 
+_ON_BOTH_SIDES = ("cerebral hemisphere", "cerebellar hemisphere", "lung", "kidney", "breast", "eye")
 _WHICH_SIDE = re.compile(r"\b(?:which|what) (?:side|hemisphere|lung|kidney|half)\b|\bleft\b.*\bright\b|哪一?[侧边]|左.*右")
+
+
+_SIDE_OF_PLACE = re.compile(r"\b(?:left|right)\b|[左右]")  # "the upper left": the answer regards the side
 
 
 def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
@@ -58,7 +62,9 @@ def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
     word = next((group for group in match.groups() if group), match.group())
     is_named = all(word in english.casefold() or word in chinese for english, chinese in intent.names)
     is_outline = intent.asks_for_outline and _EDGE.match(match.group())
-    return "" if is_named or is_outline else match.group()
+    if is_named or is_outline:
+        return ""
+    return " ".join(_SIDE_OF_PLACE.sub("", match.group()).strip(" -").split()) if intent.side else match.group()
 
 
 _EDGE = re.compile("edge|border|margin|rim")
@@ -138,7 +144,8 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
         return not {Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.CLASSIFY, Kind.ANSWER} & kinds
     is_said = has_content(said)
     named_kinds = {kind for kind in _TOLD_BY_WORDS if has(kind, said)}
-    if not is_said and (named_kinds & kinds or not named_kinds):  # "and a length, please", "which is it?"
+    is_choice = is_asked and intent.kind in _OF_STATE and _CHOICE.search(text) is not None  # "a lung window or another?"
+    if not (is_said or is_choice) and (named_kinds & kinds or not named_kinds):  # "and a length, please", "which is it?"
         return False
     if intent.kind in _OF_ANYTHING:
         is_question = (is_asked or has("question", said)) and not (has("locate", said) or has("outline", said))
@@ -208,7 +215,10 @@ _OTHER_MEASURE = re.compile(
 
 def narrowing_words(intent: Intent, place: str) -> list[str]:
     """Return the words beside the names of an intent that no label holds, without those of a place that is left out."""
-    return [word for word in (*intent.unread, *intent.narrowing) if word not in place]
+    names = [name for pair in intent.names for name in pair]
+    return [
+        word for word in (*intent.unread, *intent.narrowing) if word not in place and not any(word in name for name in names)
+    ]
 
 
 def notes_of(text: str, intent: Intent, modality: Modality | None, place: str) -> tuple[Message, ...]:
@@ -301,7 +311,11 @@ def structures_of_other_classes(text: str, terminology: Terminology, label_sets:
     told = " ".join(name for label_set in label_sets for pair in label_set.labels for name in (label_set.name, *pair))
     column = language_of(text) is Language.ZH
     named = (name for name in terminology.find(as_nouns(simplified(text))) if not is_finding(name[0]))
-    others = (name for name in named if without_side(name[0]).split()[-1] not in told and without_side(name[1]) not in told)
+    others = (
+        name
+        for name in named
+        if without_side(name[0]).split()[-1] not in told and name[1].lstrip("左右").removeprefix("侧") not in told
+    )
     return tuple(dict.fromkeys(name[column] for name in others))
 
 
@@ -310,7 +324,9 @@ def is_outside_choice(text: str, classes: Sequence[str]) -> bool:
     plain = simplified(text).casefold()
     if not _CHOICE.search(plain):
         return False
-    said = set(re.findall(r"[a-z]+", plain))
+    said = set(re.findall(r"[a-z]+", plain.replace("naev", "nev").replace("mole", "nevus")))
+    if "痣" in plain and any("痣" in each for each in classes):
+        return False
     words = {word for each in classes for word in re.findall(r"[a-z]+", each.casefold())}
     pairs = {each[place : place + 2] for each in classes if not each.isascii() for place in range(len(each) - 1)}
     return not (words & said or any(pair in plain for pair in pairs))

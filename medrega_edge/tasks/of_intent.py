@@ -118,6 +118,8 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
             and Task.CLASSIFY in scene.tasks
         ):
             return Classify("macular-edema", question=text)  # the class, and not the fluid
+        case Kind.PRESENCE | Kind.ANSWER if scene.modality is Modality.PATHOLOGY and _TISSUE.search(text.casefold()):
+            return classification(text, scene)  # a box of the lung is no answer to "is this lung tissue?"
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in scene.tasks:
             return classification(text, scene)
         case Kind.PRESENCE if (
@@ -145,6 +147,7 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
 
 
 _TELL_APART = re.compile(r"\b(?:differentiate|distinguish|discriminate)\b|\btell\b.*\b(?:apart|from)\b|区分|区别|分辨")
+_TISSUE = re.compile(r"\btissues?\b|\bbiops|组织|活检")
 _PLACE = re.compile(r"\b(?:left|right|top|bottom|upper|lower|leftmost|rightmost|between)\b|[左右]侧|[左右]边|[上下]方")
 _TOUCHES = re.compile(r"\b(?:touch\w*|adjacent|next to|near|beside|behind|border\w*|surround\w*)\b|相邻|挨着|紧邻|毗邻")
 _UNSEEN = re.compile(

@@ -18,7 +18,7 @@ _WHICH_ONE = re.compile(r"which (?:one )?(?:is|lies|sits)\b|哪一?个")
 _POINTS = re.compile(r"\b(?:it|this|that)\b|^\W*那?(?:是不是|是否|是)")
 _SIDE = re.compile(r"\b(?:left|right)\b|[左右]")
 
-_REQUEST = re.compile(r"\b(?:please|pls|look|check)\b|请|看看|看一?下|麻烦")
+_REQUEST = re.compile(r"\b(?:please|pls|look|check|identify|show|find|locate|mark)\b|请|看看|看一?下|麻烦")
 _GOES_ON = re.compile(
     rf"^(?:and |the |a |an |以及|还有|[和及与、])*{MARK}(?: (?:and|or|plus|&) |$|[和与及、]|[\u3400-\u9fff]{{0,2}}$)"
 )

@@ -245,6 +245,7 @@ def without_context(text: str, terminology: Terminology) -> str:
     text = _without_excluded_words(text, terminology)
     spans = terminology.spans(text)
     left = len(spans) + len(generic_words(terminology.mask(text), None)[1])
+    left += len(without_unknown_names(text, terminology.spans)[1])  # "the macula, but not the optic disc"
     is_measured = has("distance", terminology.mask(text)) or has("compare", terminology.mask(text))
     removed: list[tuple[int, int]] = []
     negated: int | None = None  # the end of the name before, if that is left out

@@ -8,12 +8,20 @@ from typing import NamedTuple
 
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
-from medrega_edge.prompts.intent.naming import Named, named, words_of
+from medrega_edge.prompts.intent.naming import Named, named, without_side, words_of
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.prompts.intent.spelling import plain_text
 from medrega_edge.vocabulary.label_sets import named_set
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, simplified, without_list_signs
+from medrega_edge.vocabulary.wording import (
+    MARK,
+    asks_if_normal,
+    findings_at,
+    is_finding,
+    may_be_finding,
+    simplified,
+    without_list_signs,
+)
 
 # How a part begins that asks, or says what to do.
 _BEGINS = (
@@ -78,7 +86,7 @@ _GOES_ON = re.compile(
     r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置在|位于)哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
     r"|^(?:请|再|帮我)?(?:框|圈|标|勾|画|量)(?:一下|出)?最[大小]的?(?:那个|一个|那块)?(?:出来)?$"
     r"|^(?:有|共|一共)?几个框$"
-    r"|^(?:请|再|并|帮我)?(?:说明|给出|测出|写出|标明|注明|测量|测|量)(?:一下)?(?:其|它们?的?)?"
+    r"|^(?:请|再|并|帮我)?(?:说明|报告|给出|测出|写出|标明|注明|测量|测|量)(?:一下)?(?:其|它们?的?)?"
     r"(?:大小|尺寸|位置|数量|个数|最?[大长]径|面积)$|^(?:请|再|帮我)?定位(?:一下)?$"
     r"|^(?:在?(?:ct|mri|b超|x光|片子?|图像?|图片|这张图)?[上里中]?)?(?:能不能|能|可以|可)?"
     r"(?:看到|看见|看得到|看得见|看出来)[吗么不]$"
@@ -121,7 +129,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     history = ""  # "hand x-ray, any fracture?"
     for clause in clauses(text):
         piece = _IF_SO.sub("", clause.text).strip()
-        if not piece:
+        if not piece or _PICK_ONE.match(piece):
             continue
         is_told = clause.is_stated and _TELLS.search(piece) and not any(has(kind, piece, start=0) for kind in _ASKING)
         asks = _asks(piece, terminology, modality, clause.is_asked) and not is_told
@@ -147,6 +155,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
         filled = _with_finding_before(piece, intents[-1:], terminology, modality) or _with_names_before(
             piece, before, terminology
         )
+        filled = _in_structure_before(filled, intents[-1:], terminology, modality) or filled
         intent = understand(filled, terminology, modality)
         whole.append(filled)
         all_names += intent.names
@@ -165,6 +174,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
 _SIDE_SAID = re.compile(r"\b(?:left|right)\b|[左右]")
 _ON_SIDE = re.compile(r" on the (?:left|right)$|^[左右]侧(?!.*[和、])")
 _SIDES_ZH = {"left": "左侧", "right": "右侧"}
+_PICK_ONE = re.compile("^[二三四五]选一$")
 _LARGER_OF_ALL = re.compile(
     r"^(?:告诉我|说说|看看)?(?:它们)?(?:哪一?个|谁)(?:更|比较|最)?[大小]|\bwhich (?:one )?is (?:the )?(?:larg|bigg|small)"
 )
@@ -210,6 +220,23 @@ def _with_finding_before(
 def _named(piece: str, terminology: Terminology, modality: Modality | None) -> Named:
     """Find the names of a part, whatever its spelling: "oedema"."""
     return named(plain_text(piece, terminology)[0], terminology, modality)
+
+
+def _in_structure_before(
+    piece: str, before: Sequence[Intent], terminology: Terminology, modality: Modality | None
+) -> str | None:
+    """Ask for a finding in the one structure before, where it stands for another's: "the gallbladder? any stones?"."""
+    if not before or len({without_side(name[0]) for name in before[0].names}) != 1:
+        return None
+    intent = understand(piece, terminology, modality)
+    structures = [name[0] for name in before[0].names]
+    if intent.kind is not Kind.PRESENCE or not intent.generic or any(map(is_finding, structures)) or not intent.names:
+        return None
+    is_of_word = all(name[0] in intent.meant and is_finding(name[0]) for name in intent.names)
+    if not is_of_word or len(intent.names) > 1 or findings_at(structures) & {name[0] for name in intent.names}:
+        return None
+    english, chinese = enumerated(before[0].names)
+    return f"{piece.rstrip(' ?')} in the {english}?" if piece.isascii() else f"{chinese}{piece}"
 
 
 class Clause(NamedTuple):
@@ -270,6 +297,9 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     if any(each.match(piece) for each in (_SIDED_ZH, _BOTH_SIDES, _LEFT_OR_RIGHT_ZH)):
         return True
     piece = _ARE_THERE.sub("", piece)  # "how many incisors, canines and molars are there?"
+    if _WHAT_ABOUT.search(piece) and (found := _named(piece, terminology, modality)) and _BARE.search(found.masked):
+        if found.names and all(is_finding(name[0]) for name in found.names):
+            return True  # "a brain tumor? and edema?", "脑水肿呢"
     if _CENTRE.search(piece):
         return False  # no answer tells it, but the reading says so
     masked = _named(piece, terminology, modality).masked
@@ -290,6 +320,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     return (bool(points) and asks) or is_nameless or is_of_image or is_refused
 
 
+_WHAT_ABOUT = re.compile(r"^(?:and|what about|how about)\b|呢$")
 _CENTRE = re.compile(r"^[^?？]*(?:中心点?(?:的?坐标|位置)|\bcent(?:re|er)(?: point)?(?: coordinates)?)\W*$")
 _RATIO = re.compile(r"\bratio\b|杯盘比|\bc ?[/:] ?d\b|\bcdr\b")
 _ASKS_FOR_FINDING = re.compile(
@@ -314,6 +345,8 @@ def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: 
 
     Of a finding in a structure, "a mass in the liver", it is the finding.
     """
+    if findings := [word for word in intent.unknown if may_be_finding(word)]:  # "hepatic metastases? how many?"
+        return findings[0], findings[0]
     meant = names_of_words(intent.generic, terminology, modality)
     if intent.generic and 0 < len(intent.names) < len(meant) and all(is_finding(name[0]) for name in intent.names):
         named_here, words = list(intent.names), tuple[str, ...]()

@@ -56,7 +56,10 @@ _LISTED_ANEW = re.compile(
     rf"(?:有无|有没有|是否有|\b(?:any|is there|are there)(?: an?| any| the)?) ?{MARK}"
 )  # "有无气胸 有无积液"
 _COMMA_BETWEEN = re.compile(rf"{MARK} *(?:[,\uff0c\u3001/?\uff1f;+&] *)+(?:and |or )?(?:any |a |an |the )?{MARK}")
-_LISTED = re.compile(rf"{MARK} ?(?:[,\uff0c\u3001;/]|[?\uff1f] *{MARK})|{CONJOINED.pattern}")
+_LISTED = re.compile(  # more than a comma behind the only one: "hepatic metastases, how many"
+    rf"{MARK} ?[,\uff0c\u3001;/?\uff1f] *(?:(?:and|or|any|the|an?|is there|are there|有没有|有无|有) ?)*{MARK}"
+    rf"|{CONJOINED.pattern}"
+)
 _ASKED_FIRST = re.compile(rf"\? ?{MARK}")
 
 

@@ -26,7 +26,7 @@ _BESIDE_ZH = re.compile(
 )
 _IS_THERE_ZH = re.compile("^包[括含]|^[扫拍切显露见看照被出存拔掉摘割插在到进能可会还都也左右双两不没别长显发形]")
 _EMPTY_ZH = re.compile(
-    "多[大少长宽高厚远]?|几[个颗处枚根节粒条块片张只]?|毛病|问题|异常|[的个了些哪这那张片子图像层面里上中内影处块位啥什么一下点过我问请是哇冇]"
+    "并(?:计数|数|测量|标注|标出)|多[大少长宽高厚远]?|几[个颗处枚根节粒条块片张只]?|毛病|问题|异常|[的个了些哪这那张片子图像层面里上中内影处块位啥什么一下点过我问请是哇冇]"
 )
 _NEAR = "in|of|on|at|from|within|inside|around|near|along|beside|behind|next to|adjacent to|(?:medi|later)al to"
 _BESIDE = re.compile(
@@ -94,7 +94,7 @@ def left_aside(masked: str, kinds: Sequence[str]) -> tuple[str, ...]:
     Runs of such words stay together. The answer regards none of them.
     """
     (english, chinese), (own, own_zh) = _idle_words(_OF_EACH), _words_of(tuple(kinds))
-    idle, idle_zh = english - _things() | own, chinese | own_zh
+    idle, idle_zh = english - _things() | own, chinese - _things() | own_zh
     found, run = dict[str, None](), list[str]()
     for token in re.findall(rf"[a-z][a-z0-9'-]*|{_HAN}+|[^\s]", masked):
         if token.isascii() and token[0].isalpha():
