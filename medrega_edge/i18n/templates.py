@@ -12,6 +12,7 @@ TEMPLATES: dict[str, str] = {
     "answer.as_many": "The same number of each was found: {most}, {least}.",
     "answer.bound": "{name!c} {bound}: {verdict}.",
     "answer.bound_at_least": "at least {limit}",
+    "answer.bound_at_most": "at most {limit}",
     "answer.bound_if_right": "{verdict}, if the box is right",
     "answer.bound_no": "no",
     "answer.bound_open": "not sure",

@@ -6,6 +6,7 @@ A box is as long as its longer side at least, and as its diagonal at most: the o
 from __future__ import annotations
 
 import math
+import operator
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -22,17 +23,26 @@ _WORDS |= {"两": 2.0, "半": 0.5, "a": 1.0, "half a": 0.5}
 _VALUE = rf"(?P<value>\d+(?:\.\d+)?|{'|'.join(sorted(map(re.escape, _WORDS), key=len, reverse=True))})"
 _UNIT = r"(?P<unit>mm|millimet(?:er|re)s?|cm|centimet(?:er|re)s?|px|pixels?|毫米|厘米|公分|像素)"
 _IS_LENGTH = re.compile(
-    r"(?:\bthan|\bover|\babove|\bunder|\bbelow|\bat least|\bexceed\w*|\breach\w*"
-    rf"|[大小长宽高厚]于|超过|不到|不足|达到?|有没有|至少)[^.?。？\d]{{0,12}}?(?<![a-z\d.]){_VALUE} ?{_UNIT}(?![a-z])"
+    r"(?:\bthan|\bover|\babove|\bunder|\bbelow|\bat least|\bat most|\bup to|\bexceed\w*|\breach\w*"
+    r"|[大小长宽高厚]于|超过|不到|不足|达到?|有没有|至少|最多|至多)[^.?。？\d]{0,12}?"
+    rf"(?<![a-z\d.]){_VALUE} ?{_UNIT}(?![a-z])"
     rf"|(?<![a-z\d.]){_VALUE.replace('value', 'before')} ?{_UNIT.replace('unit', 'unit_before')}"
     r"(?: or (?:more|less|larger|smaller|bigger)|以[上下])"
 )
 _LESS = re.compile(
-    r"\b(?:less|fewer|smaller|shorter|narrower|thinner|tinier|under|below)\b|小于|少于|短于|低于|不到|不足|以下|(?<!有)没有?超过"
+    r"\b(?:less|fewer|smaller|shorter|narrower|thinner|tinier|under|below)\b|小于|少于|短于|低于|不到|不足|以下"
 )
+# "No more than 3 cm", "不超过3厘米" turn the comparison round; "有没有超过" does not.
+_TURNED = re.compile(
+    r"(?:\bno|\bnot|n['’]t)(?: [a-z]+){0,3}? (?:than|over|under|above|below|exceed\w*)\b|\bat most\b|\bup to\b"
+    r"|不(?=超过|[大小长宽高低多少]于)|(?<!有)没(?:有)?(?=超过|[大小长宽高低多少]于)|最多|至多"
+)
+_TIME = r"[ -]?(?:years?|months?|weeks?|days?|hours?|y/?o|岁|年|个?月|周|天|小时)"  # "over 50 years old": a history
+_THAN_ZH = "(?:多于|少于|超过|不止|不到|至少|最多|至多)"
 _IS_NUMBER = re.compile(
-    rf"(?:\b(?:more|fewer|less) than|\bover|\bunder|\bat least|多于|少于|超过|不止|不到|至少) ?{_VALUE}(?![\w.]| ?{_UNIT})"
-    rf"|(?:多于|少于|超过|不止|不到|至少){_VALUE.replace('value', 'value_zh')}(?=[个颗枚处块根])"
+    rf"(?:\b(?:more|fewer|less) than|\bover|\bunder|\bat least|\bat most|\bup to|{_THAN_ZH}) ?"
+    rf"{_VALUE}(?![\w.]| ?{_UNIT}|{_TIME})"
+    rf"|{_THAN_ZH}{_VALUE.replace('value', 'value_zh')}(?=[个颗枚处块根])"
 )
 _AT_LEAST = re.compile(r"\bat least\b|\bor (?:more|larger|bigger)\b|至少|以上|达到?")
 _MORE_OR_FEWER = re.compile(
@@ -40,6 +50,7 @@ _MORE_OR_FEWER = re.compile(
     r"|\b(?:more|fewer|less) [a-z ]+ than\b|\boutnumber|\bmore numerous\b|\bthere (?:more|fewer)\b|\bratio of\b.*\bcells?\b"
 )
 _MILLIMETRES = {"m": 1.0, "毫": 1.0, "c": 10.0, "厘": 10.0, "公": 10.0}
+_HOLDS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 _Verdict = Literal["yes", "no", "open", "unknown"]
 _SAID = {
     "yes": Message("answer.bound_yes"),
@@ -55,12 +66,11 @@ class Bound:
 
     value: float
     unit: Literal["mm", "px", ""]
-    is_over: bool
-    is_enough: bool = False  # the value itself is enough: "at least"
+    sign: Literal[">", ">=", "<", "<="]
     axis: Literal["width", "height", ""] = ""  # the one that a length is held against; the longest without one
 
     def verdicts(self, found: Found, answer: Answer) -> Told:
-        """Say of each name whether it is over, or under, the bound; of a length, whether its longest box is."""
+        """Say of each name whether its number, or the length of its longest box, meets the bound."""
         messages, facts = [], {}
         for name, regions in found.items():
             if self.unit and not regions:
@@ -71,17 +81,21 @@ class Bound:
                 said = Message("answer.bound_if_right", verdict=said)
             messages.append(Message("answer.bound", name=shown(name, answer), bound=self._shown, verdict=said))
             facts[name[0]] = {"yes": True, "no": False}.get(verdict)
-        value = {f"value_{self.unit}" if self.unit else "value": self.value, "is_over": self.is_over}
+        value = {f"value_{self.unit}" if self.unit else "value": self.value, "sign": self.sign}
         return messages, {"bound": value | {"met": facts}} if facts else {}
 
     @property
     def _shown(self) -> Message:
         limit = f"{self.value:g} {self.unit}".strip()
-        if self.is_enough:
-            return Message("answer.bound_at_least", limit=limit)
-        if self.is_over:
-            return Message("answer.bound_over", limit=limit)
-        return Message("answer.bound_under", limit=limit)
+        match self.sign:
+            case ">":
+                return Message("answer.bound_over", limit=limit)
+            case ">=":
+                return Message("answer.bound_at_least", limit=limit)
+            case "<":
+                return Message("answer.bound_under", limit=limit)
+            case "<=":
+                return Message("answer.bound_at_most", limit=limit)
 
     def _of_length(self, regions: list[Region], image: ImageFacts) -> _Verdict:
         spans = [_span(region, image if self.unit == "mm" else None, self.axis) for region in regions]
@@ -96,36 +110,40 @@ class Bound:
         return self._verdict(len(regions) - guesses, len(regions))
 
     def _verdict(self, low: float, high: float) -> _Verdict:
-        def is_reached(value: float) -> bool:
-            return value > self.value or (value == self.value and (self.is_enough or not self.is_over))
-
-        if is_reached(low) is not is_reached(high):
+        holds = _HOLDS[self.sign]
+        if holds(low, self.value) is not holds(high, self.value):
             return "open"
-        return "yes" if is_reached(low) is self.is_over else "no"
+        return "yes" if holds(low, self.value) else "no"
 
 
 def bound_in(text: str) -> Bound | None:
     """Return the bound that a question names; None where it names none."""
     plain = simplified(text).casefold()
-    is_over, is_enough = _LESS.search(plain) is None, _AT_LEAST.search(plain) is not None
     if length := _IS_LENGTH.search(plain):
         unit = length["unit"] or length["unit_before"]
         value = _number(length["value"] or length["before"])
         if unit.startswith(("p", "像")):
-            return Bound(value, "px", is_over, is_enough and is_over, _axis(plain))
-        return Bound(value * _MILLIMETRES[unit[0]], "mm", is_over, is_enough and is_over, _axis(plain))
+            return Bound(value, "px", _sign(plain), _axis(plain))
+        return Bound(value * _MILLIMETRES[unit[0]], "mm", _sign(plain), _axis(plain))
     if number := _IS_NUMBER.search(plain):
-        return Bound(_number(number["value"] or number["value_zh"]), "", is_over, is_enough and is_over)
+        return Bound(_number(number["value"] or number["value_zh"]), "", _sign(plain))
     return None
 
 
+def _sign(plain: str) -> Literal[">", ">=", "<", "<="]:
+    is_less, is_turned = _LESS.search(plain) is not None, _TURNED.search(plain) is not None
+    if is_turned:
+        return ">=" if is_less else "<="
+    return "<" if is_less else ">=" if _AT_LEAST.search(plain) else ">"
+
+
 def compares_numbers(text: str) -> bool:
-    """Whether a question asks of which of two things there are more, or holds their numbers against each other."""
+    """Whether a question compares the numbers of two things: "more red cells than platelets?"."""
     return _MORE_OR_FEWER.search(simplified(text).casefold()) is not None
 
 
 def compared_numbers(found: Found, answer: Answer) -> Told:
-    """Say of which of two things more were found; what best guesses could turn round is not sure."""
+    """Say which of two things has more boxes; a difference that rests on best guesses is said to."""
     if len(found) != 2:
         return [], {}
     (most, many), (least, few) = sorted(found.items(), key=lambda item: -len(item[1]))
@@ -138,9 +156,9 @@ def compared_numbers(found: Found, answer: Answer) -> Told:
 
 
 def _axis(plain: str) -> Literal["width", "height", ""]:
-    if re.search(r"\bwide|\bwidth\b|宽", plain):
+    if re.search(r"\bwide(?:r|st)?\b|\bwidth\b|(?<!增)宽", plain):
         return "width"
-    return "height" if re.search(r"\btall|\bhigh|\bheight\b|高[于度]|多高", plain) else ""
+    return "height" if re.search(r"\btall(?:er)?\b|\bhow high\b|\bhigher than\b|\bheight\b|高[于度]|多高", plain) else ""
 
 
 def _number(text: str) -> float:

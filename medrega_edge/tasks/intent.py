@@ -268,7 +268,7 @@ def _alternatives_apart(text: str, scene: Scene) -> list[str]:
 
 
 def _finding_of(text: str, scene: Scene) -> str | None:
-    """Return the finding that a text names and such images had, where it names nothing else."""
+    """Return the one finding that a text names, if such images had it in the training data; None for any other text."""
     intent = understand(text, scene.terminology, scene.modality)
     if len(intent.names) != 1 or intent.unknown or intent.generic or not names_finding(intent):
         return None

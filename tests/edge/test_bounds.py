@@ -20,18 +20,26 @@ WITHOUT_SPACING = dataclasses.replace(IMAGE, spacing_mm=None)
 @pytest.mark.parametrize(
     ("text", "bound"),
     [
-        ("is the tumor bigger than 3 cm?", Bound(30, "mm", True)),
-        ("is it smaller than 5mm", Bound(5, "mm", False)),
-        ("is the spleen wider than 5 cm?", Bound(50, "mm", True, axis="width")),
-        ("is the liver over 100 px?", Bound(100, "px", True)),
-        ("tumor of at least two centimetres?", Bound(20, "mm", True, True)),
-        ("肿瘤有没有超过3厘米", Bound(30, "mm", True)),
-        ("肿瘤没超过三厘米吧", Bound(30, "mm", False)),
-        ("结节小于5毫米吗", Bound(5, "mm", False)),
-        ("3厘米以上吗", Bound(30, "mm", True, True)),
-        ("are there more than ten cells?", Bound(10, "", True)),
-        ("红细胞超过10个吗", Bound(10, "", True)),
-        ("fewer than 3 polyps?", Bound(3, "", False)),
+        ("is the tumor bigger than 3 cm?", Bound(30, "mm", ">")),
+        ("is it smaller than 5mm", Bound(5, "mm", "<")),
+        ("is the spleen wider than 5 cm?", Bound(50, "mm", ">", axis="width")),
+        ("is the liver over 100 px?", Bound(100, "px", ">")),
+        ("tumor of at least two centimetres?", Bound(20, "mm", ">=")),
+        ("肿瘤有没有超过3厘米", Bound(30, "mm", ">")),
+        ("肿瘤没超过三厘米吧", Bound(30, "mm", "<=")),
+        ("不超过3厘米吗", Bound(30, "mm", "<=")),
+        ("is it no more than 3 cm?", Bound(30, "mm", "<=")),
+        ("isn't the tumor larger than 3 cm?", Bound(30, "mm", "<=")),
+        ("at most three polyps?", Bound(3, "", "<=")),
+        ("结节不小于5毫米吗", Bound(5, "mm", ">=")),
+        ("is the high density lesion over 3 cm?", Bound(30, "mm", ">")),
+        ("man over 50 years, how many polyps?", None),
+        ("女，超过50岁，有几个息肉", None),
+        ("结节小于5毫米吗", Bound(5, "mm", "<")),
+        ("3厘米以上吗", Bound(30, "mm", ">=")),
+        ("are there more than ten cells?", Bound(10, "", ">")),
+        ("红细胞超过10个吗", Bound(10, "", ">")),
+        ("fewer than 3 polyps?", Bound(3, "", "<")),
         ("how big is the tumor in cm?", None),
         ("is the liver bigger than the spleen?", None),
         ("65 year old, tumor 3 cm last year", None),
@@ -48,14 +56,16 @@ def held(bound, *regions, kind=Kind.MEASURE, names=(TUMOR,), **options):
 @pytest.mark.parametrize(
     ("box", "bound", "met"),
     [  # of 0.5 by 2 mm a pixel: BIG is 40 by 100 mm, its diagonal 107.7
-        (BIG, Bound(99, "mm", True), True),
-        (BIG, Bound(108, "mm", True), False),
-        (BIG, Bound(104, "mm", True), None),
-        (BIG, Bound(108, "mm", False), True),
-        (BIG, Bound(99, "mm", False), False),
-        (BIG, Bound(39, "mm", True, axis="width"), True),
-        (BIG, Bound(41, "mm", True, axis="width"), False),
-        (BIG, Bound(79, "px", True), True),
+        (BIG, Bound(99, "mm", ">"), True),
+        (BIG, Bound(108, "mm", ">"), False),
+        (BIG, Bound(104, "mm", ">"), None),
+        (BIG, Bound(108, "mm", "<"), True),
+        (BIG, Bound(99, "mm", "<"), False),
+        (BIG, Bound(39, "mm", ">", axis="width"), True),
+        (BIG, Bound(41, "mm", ">", axis="width"), False),
+        (BIG, Bound(79, "px", ">"), True),
+        (BIG, Bound(40, "mm", "<=", axis="width"), True),
+        (BIG, Bound(40, "mm", "<", axis="width"), False),
     ],
 )
 def test_a_size_is_held_against_a_bound(box, bound, met):
@@ -67,22 +77,22 @@ def test_an_interval_that_holds_the_bound_leaves_it_open():
     wide = answer(("tumor", BIG, 0.9))
     wide = dataclasses.replace(wide, regions=tuple(dataclasses.replace(one, interval=interval) for one in wide.regions))
     for value, met in ((59, True), (99, None), (200, False)):
-        finished = FromBoxes(Kind.MEASURE, (TUMOR,), bound=Bound(value, "mm", True)).finish(wide)
+        finished = FromBoxes(Kind.MEASURE, (TUMOR,), bound=Bound(value, "mm", ">")).finish(wide)
         assert finished.facts["bound"]["met"] == {"tumor": met}
 
 
 def test_the_largest_of_several_boxes_counts():
-    text = held(Bound(99, "mm", True), ("tumor", SMALL, 0.9), ("tumor", BIG, 0.8)).text
+    text = held(Bound(99, "mm", ">"), ("tumor", SMALL, 0.9), ("tumor", BIG, 0.8)).text
     assert text.startswith("Tumor over 99 mm: yes.")
 
 
 def test_without_the_size_of_a_pixel_millimetres_are_not_known():
-    finished = held(Bound(30, "mm", True), ("tumor", BIG, 0.9), image=WITHOUT_SPACING)
+    finished = held(Bound(30, "mm", ">"), ("tumor", BIG, 0.9), image=WITHOUT_SPACING)
     assert finished.text.startswith("Tumor over 30 mm: not known") and finished.facts["bound"]["met"] == {"tumor": None}
 
 
 def test_a_best_guess_says_so():
-    text = held(Bound(99, "mm", True), ("tumor", BIG, 0.2)).text
+    text = held(Bound(99, "mm", ">"), ("tumor", BIG, 0.2)).text
     assert "Tumor over 99 mm: yes, if the box is right." in text
 
 
@@ -90,7 +100,7 @@ def test_numbers_that_guesses_could_turn_round_are_open():
     cells = [("red blood cell", PixelBox(place, 0, place + 9, 9), 0.9) for place in (0, 10, 20)]
     guess = ("red blood cell", PixelBox(30, 0, 39, 9), 0.2)
     for bound, met in ((2, True), (3, None), (4, False)):
-        found = held(Bound(bound, "", True), *cells, guess, kind=Kind.COUNT, names=(RED,))
+        found = held(Bound(bound, "", ">"), *cells, guess, kind=Kind.COUNT, names=(RED,))
         assert found.facts["bound"]["met"] == {"red blood cell": met}
 
 

@@ -7,6 +7,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.several import Several
+from tests.codes import raises_code
 
 
 def test_everything_but_an_organ_leaves_it_out_behind_please(parse):
@@ -61,9 +62,8 @@ def test_a_finding_of_an_organ_is_no_question_for_the_organ(terminology, text, m
     ],
 )
 def test_what_is_not_known_is_refused(parse, text, modality, code):
-    with pytest.raises(UsageError) as raised:
+    with raises_code(UsageError, code):
         parse(text, modality)
-    assert raised.value.code == code
 
 
 @pytest.mark.parametrize(

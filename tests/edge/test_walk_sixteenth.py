@@ -8,6 +8,7 @@ from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.tasks.classification import Classify
 from medrega_edge.tasks.left_out import is_outside_choice
 from medrega_edge.tasks.several import Several
+from tests.codes import raises_code
 
 
 @pytest.mark.parametrize(
@@ -21,9 +22,8 @@ from medrega_edge.tasks.several import Several
     ],
 )
 def test_what_is_not_known_is_refused(parse, text, modality, code):
-    with pytest.raises(UsageError) as raised:
+    with raises_code(UsageError, code):
         parse(text, modality)
-    assert raised.value.code == code
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,9 @@ _PHRASES_OF: Mapping[Kind, Sequence[str]] = {  # kinds whose answers regard no o
 }
 
 
+_FINDING_IN_STRUCTURE = re.compile(  # "stones in the gallbladder"
+    rf"(?:{MARK}|{UNKNOWN}) (?:in|inside|within) (?:the |this |that |my |his |her |left |right )*{MARK}"
+)
 _CHOICE = re.compile(r"([^,.;?，。；？]*?(?:还是|\bor\b)[^,.;?，。；？]*)")
 
 
@@ -257,20 +260,12 @@ def asked_text(text: str, terminology: Terminology, modality: Modality | None) -
     return text if asked == plain else asked
 
 
-_FINDING_IN_STRUCTURE = re.compile(  # "stones in the gallbladder"
-    rf"(?:{MARK}|{UNKNOWN}) (?:in|inside|within) (?:the |this |that |my |his |her |left |right )*{MARK}"
-)
-
-
 def _names_of_history(text: str, reading: Reading, terminology: Terminology, modality: Modality | None) -> tuple[str, ...]:
     """Return the names of clauses that do not ask, as far as the question does not have them, in the text's language."""
     if not reading.facts.is_clause:
         return ()
-    column, said = language_of(text) is Language.ZH, terminology.find(reading.plain)
-    whole, _ = in_plain_words(text, terminology, modality)
-    return tuple(
-        name[column] for name in named(whole, terminology, modality).names if name not in (*said, *reading.facts.names)
-    )
+    column, asked = language_of(text) is Language.ZH, (*terminology.find(reading.plain), *reading.facts.names)
+    return tuple(name[column] for name in named(reading.whole, terminology, modality).names if name not in asked)
 
 
 def unknown_parts(text: str, terminology: Terminology) -> dict[int, str]:

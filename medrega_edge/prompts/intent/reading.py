@@ -70,8 +70,12 @@ def _not_shown(generic: Sequence[Generic]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Reading:
-    """A normalised question, its names, and what its generic words stand for."""
+    """The clause of a text that asks, in plain words: its names, and what its generic words stand for.
 
+    `whole` is the text in plain words; it says more than `plain` where other clauses tell a history.
+    """
+
+    whole: str
     plain: str
     masked: str
     typos: Mapping[str, str]
@@ -86,15 +90,14 @@ class Reading:
     @classmethod
     def of(
         cls,
+        whole: str,
         plain: str,
         typos: Mapping[str, str],
         terminology: Terminology,
         modality: Modality | None,
         has_box: bool,
-        is_clause: bool,
     ) -> Reading:
-        """Find the names of a plain text, and what kind of image makes of them. `is_clause`: others told a history."""
-        whole = words_of(plain)
+        """Find the names of a clause, and what they mean in a kind of image."""
         found = named(plain, terminology, modality)
         masked, names, generic = found.masked, found.names, without_wholes(found.generic, found.names)
         by_english = {label[0]: label for label in terminology.labels}
@@ -129,18 +132,19 @@ class Reading:
             names, alike = [name for name in names if name[0] in at_site], [each for each in alike if each in at_site]
         facts = Facts(
             said,
-            whole,
+            words_of(plain),
             tuple(names or dict.fromkeys(meant)),
             bool(names),
             bool(names or generic or found.unknown),
             has_box,
             any(end in "?\uff1f" for end in (plain.strip()[:1], plain.strip()[-1:])),  # "?fracture" asks, too
-            is_clause,
+            plain != whole,
             found.has_unknown_finding,
             bool(_PLACE.search(plain)),
             bool(_ASKED_FIRST.search(masked)),
         )
-        return cls(plain, masked, typos, facts, names, meant, generic, (*found.unknown, *nowhere), by_english, tuple(alike))
+        unknown = (*found.unknown, *nowhere)
+        return cls(whole, plain, masked, typos, facts, names, meant, generic, unknown, by_english, tuple(alike))
 
     def findings_without_name(self, unread: Sequence[str]) -> tuple[str, ...]:
         """The findings of a structure that no label has, "stones in the gallbladder": the structure's box does not tell.
@@ -185,6 +189,5 @@ def in_plain_words(text: str, terminology: Terminology, modality: Modality | Non
 
 def read(text: str, terminology: Terminology, modality: Modality | None, has_box: bool) -> Reading:
     """Read the clause of a text that asks."""
-    plain, typos = in_plain_words(text, terminology, modality)
-    asked = asking_clause(plain, terminology, modality)
-    return Reading.of(asked, typos, terminology, modality, has_box, asked != plain)
+    whole, typos = in_plain_words(text, terminology, modality)
+    return Reading.of(whole, asking_clause(whole, terminology, modality), typos, terminology, modality, has_box)

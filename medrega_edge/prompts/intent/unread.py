@@ -93,8 +93,7 @@ def left_aside(masked: str, kinds: Sequence[str]) -> tuple[str, ...]:
 
     Runs of such words stay together. The answer regards none of them.
     """
-    (english, chinese), (own, own_zh) = _idle_words(_OF_EACH), _words_of(tuple(kinds))
-    idle, idle_zh = english - _things() | own, chinese - _things() | own_zh
+    idle, idle_zh = _idle_in(tuple(kinds))
     found, run = dict[str, None](), list[str]()
     for token in re.findall(rf"[a-z][a-z0-9'-]*|{_HAN}+|[^\s]", masked):
         if token.isascii() and token[0].isalpha():
@@ -102,7 +101,7 @@ def left_aside(masked: str, kinds: Sequence[str]) -> tuple[str, ...]:
                 run.append(token)
                 continue
         elif token[0] >= "\u3400":
-            found |= dict.fromkeys(_unread_runs(token, idle_zh))
+            found |= dict.fromkeys(piece for piece in _unread_runs(token, idle_zh) if len(piece) > 1)
         if run:
             found[" ".join(run)] = None
             run = []
@@ -110,14 +109,14 @@ def left_aside(masked: str, kinds: Sequence[str]) -> tuple[str, ...]:
 
 
 def _unread_runs(run: str, idle: frozenset[str]) -> Iterator[str]:
-    """The pieces of a Chinese text, of two characters or more, that no idle word holds."""
+    """The pieces of a Chinese text that no idle word holds, the longest idle word at each place."""
     place = start = 0
     while place < len(run):
         end = next((end for end in range(min(len(run), place + _LONGEST_ZH), place, -1) if run[place:end] in idle), None)
-        if end and place - start > 1:
+        if end and start < place:
             yield run[start:place]
         start, place = (end, end) if end else (start, place + 1)
-    if place - start > 1:
+    if start < place:
         yield run[start:place]
 
 
@@ -127,16 +126,7 @@ def has_content(said: str) -> bool:
     if any(word.strip("-") not in idle for word in re.findall("[a-z][a-z0-9-]*", said)):
         return True
     runs = re.findall(f"{_HAN}+", said)
-    return any(_without_idle(run, idle_zh) >= (1 if run.endswith("吗") else 2) for run in runs)
-
-
-def _without_idle(run: str, idle: frozenset[str]) -> int:
-    """Number of characters of a Chinese text that belong to no idle word, the longest at each place."""
-    place = left = 0
-    while place < len(run):
-        end = next((end for end in range(min(len(run), place + _LONGEST_ZH), place, -1) if run[place:end] in idle), None)
-        left, place = (left, end) if end else (left + 1, place + 1)
-    return left
+    return any(sum(map(len, _unread_runs(run, idle_zh))) >= (1 if run.endswith("吗") else 2) for run in runs)
 
 
 def _unknown(said: str, terminology: Terminology) -> Iterator[str]:
@@ -221,6 +211,13 @@ def _listed() -> Mapping[str, Sequence[str]]:
 def _things() -> frozenset[str]:
     """Words that are idle right beside a name, "the iliac arteries", and things of their own elsewhere."""
     return frozenset(_listed()["things"])
+
+
+@cache
+def _idle_in(kinds: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """The English and the Chinese words that say nothing beyond questions of some kinds, wherever they stand."""
+    (english, chinese), (own, own_zh) = _idle_words(_OF_EACH), _words_of(kinds)
+    return english - _things() | own, chinese - _things() | own_zh
 
 
 @cache
