@@ -264,3 +264,13 @@ def test_an_answer_in_words_has_its_score(tmp_path):
     unsure = dataclasses.replace(answer, text="Not sure.", guess="Yes.", confidence=0.3)
     text = words(answer_page(unsure, "Is it?", picture, facts), tmp_path)
     assert "answer: Not sure." in text and "0.30" not in text
+
+
+@needs_poppler
+@pytest.mark.parametrize(("language", "said"), [("en", "not regarded: apical"), ("zh", "未考虑：apical")])
+def test_words_that_the_answer_does_not_regard_stand_on_the_page(tmp_path, language, said):
+    answer, picture = answer_about(dicom(noise[0], bits=12, **STUDY | SPACING), language)
+    answer = dataclasses.replace(answer, facts={"not_regarded": ["apical"]})
+    facts = PageFacts("", "", "", "", datetime.now())
+    text = words(answer_page(answer, QUESTION[language], picture, facts), tmp_path)
+    assert said.replace(" ", "") in text.replace(" ", "")

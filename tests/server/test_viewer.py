@@ -73,6 +73,16 @@ def test_boxes_of_a_dropped_scan_are_those_of_the_engine_in_both_languages(viewe
         assert f"{label} {region.confidence:.2f}" in viewer.page.locator(".overlay .name").text_content()
 
 
+def test_words_that_no_answer_regards_stand_in_the_card(viewer):
+    viewer.drop(SCAN.read_bytes())
+    viewer.shown()
+    viewer.ask("where is the liver for hepatectomy, and how wide is the spleen for splenectomy?")
+    note = viewer.page.locator(".answer.selected [data-testid=not-regarded]")
+    assert note.inner_text() == "Of the question not regarded: hepatectomy, splenectomy."
+    viewer.ask("locate the liver")
+    assert not viewer.page.locator(".answer.selected [data-testid=not-regarded]").count()
+
+
 def test_boxes_lie_on_their_place_at_each_zoom_and_after_panning(scan_shown):
     viewer = scan_shown
     viewer.ask("locate the liver")
