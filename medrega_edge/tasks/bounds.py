@@ -15,7 +15,8 @@ from medrega_edge.answer import Answer, ImageFacts, Region
 from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.presence import Found, shown
 from medrega_edge.tasks.sides import Told
-from medrega_edge.vocabulary.wording import simplified
+from medrega_edge.vocabulary.terminology import BilingualName
+from medrega_edge.vocabulary.wording import is_finding, is_of_many, simplified
 
 _WORDS = {word: float(value) for value, word in enumerate("one two three four five six seven eight nine ten".split(), 1)}
 _WORDS |= {word: float(value) for value, word in enumerate("一二三四五六七八九十", 1)}
@@ -75,17 +76,18 @@ class Bound:
         for name, regions in found.items():
             if self.unit and not regions:
                 continue
-            verdict = self._of_length(regions, answer.image) if self.unit else self._of_number(regions, answer)
+            verdict = self._of_length(regions, answer.image) if self.unit else self._of_number(name, regions, answer)
             said = _SAID[verdict]
             if self.unit and verdict in ("yes", "no") and all(map(answer.is_best_guess, regions)):
                 said = Message("answer.bound_if_right", verdict=said)
-            messages.append(Message("answer.bound", name=shown(name, answer), bound=self._shown, verdict=said))
+            messages.append(Message("answer.bound", name=shown(name, answer), bound=self.shown, verdict=said))
             facts[name[0]] = {"yes": True, "no": False}.get(verdict)
         value = {f"value_{self.unit}" if self.unit else "value": self.value, "sign": self.sign}
         return messages, {"bound": value | {"met": facts}} if facts else {}
 
     @property
-    def _shown(self) -> Message:
+    def shown(self) -> Message:
+        """The bound in words: "over 30 mm"."""
         limit = f"{self.value:g} {self.unit}".strip()
         match self.sign:
             case ">":
@@ -105,9 +107,11 @@ class Bound:
         low, high = max(span[0] for span in known), max(span[1] for span in known)
         return self._verdict(low, high)
 
-    def _of_number(self, regions: list[Region], answer: Answer) -> _Verdict:
+    def _of_number(self, name: BilingualName, regions: list[Region], answer: Answer) -> _Verdict:
+        """Of findings, and of what images show many of, there may be more than have boxes."""
+        may_be_more = is_of_many(name[0]) or is_finding(name[0])
         guesses = sum(map(answer.is_best_guess, regions))
-        return self._verdict(len(regions) - guesses, len(regions))
+        return self._verdict(len(regions) - guesses, math.inf if may_be_more else len(regions))
 
     def _verdict(self, low: float, high: float) -> _Verdict:
         holds = _HOLDS[self.sign]

@@ -18,6 +18,7 @@ from medrega_edge.prompts.intent.unread import has_content
 from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
 from medrega_edge.tasks.body_part import deciding_parts
+from medrega_edge.tasks.bounds import bound_in
 from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
@@ -216,6 +217,8 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
             request = replace(request, says_yes=False)
         return Asked(text, intent, request, place, (kind[0], shown), notes=notes)
     notes = (*notes, *notes_of(said, intent, scene.modality, place))
+    if isinstance(request, FromBoxes) and intent.kind is Kind.COUNT and not request.bound and (bound := bound_in(said)):
+        notes = (*notes, Message("task.words_left_out", words=[bound.shown.text(language_of(text))]))  # of which name?
     return Asked(text, of_side, request, place, notes=notes)
 
 

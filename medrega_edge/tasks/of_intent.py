@@ -15,7 +15,7 @@ from medrega_edge.prompts.intent.naming import excluded, is_one_and_pair, withou
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.tasks.about_image import BodyPart, KindOfImage
 from medrega_edge.tasks.base import TaskRequest
-from medrega_edge.tasks.bounds import bound_in, compares_numbers
+from medrega_edge.tasks.bounds import Bound, bound_in, compares_numbers
 from medrega_edge.tasks.class_choice import classification
 from medrega_edge.tasks.classification import Classify
 from medrega_edge.tasks.derived import FromBoxes
@@ -36,7 +36,7 @@ from medrega_edge.vocabulary.label_sets import (
     names_class,
 )
 from medrega_edge.vocabulary.presence import is_known
-from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import (
     disease_word,
     generic_labels,
@@ -235,9 +235,14 @@ def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
         names_asked,
         not is_negated(text),
         bool(_OF_IMAGE.search(simplified(text))),
-        bound=bound if bound and bool(bound.unit) is (intent.kind is Kind.MEASURE) else None,
+        bound=bound if bound and _may_be_held(bound, intent.kind, names_asked) else None,
         compares_numbers=intent.kind is Kind.COUNT and compares_numbers(text),
     )
+
+
+def _may_be_held(bound: Bound, kind: Kind, names: Sequence[BilingualName]) -> bool:
+    """Whether sizes are held against a length, or the number of one name against a number."""
+    return bool(bound.unit) if kind is Kind.MEASURE else not bound.unit and len(names) == 1
 
 
 def _is_one_and_generic(intent: Intent) -> bool:

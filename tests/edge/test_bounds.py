@@ -96,12 +96,14 @@ def test_a_best_guess_says_so():
     assert "Tumor over 99 mm: yes, if the box is right." in text
 
 
-def test_numbers_that_guesses_could_turn_round_are_open():
-    cells = [("red blood cell", PixelBox(place, 0, place + 9, 9), 0.9) for place in (0, 10, 20)]
-    guess = ("red blood cell", PixelBox(30, 0, 39, 9), 0.2)
-    for bound, met in ((2, True), (3, None), (4, False)):
-        found = held(Bound(bound, "", ">"), *cells, guess, kind=Kind.COUNT, names=(RED,))
-        assert found.facts["bound"]["met"] == {"red blood cell": met}
+@pytest.mark.parametrize(("name", "at_most"), [(RED, None), (WHITE, True)])
+def test_numbers_that_guesses_or_missed_ones_could_turn_round_are_open(name, at_most):
+    cells = [(name[0], PixelBox(place, 0, place + 9, 9), 0.9) for place in (0, 10, 20)]
+    guess = (name[0], PixelBox(30, 0, 39, 9), 0.2)
+    bounds = ((">", 2, True), (">", 3, None), ("<=", 4, at_most), ("<=", 2, False))
+    for sign, value, met in bounds:
+        found = held(Bound(value, "", sign), *cells, guess, kind=Kind.COUNT, names=(name,))
+        assert found.facts["bound"]["met"] == {name[0]: met}
 
 
 def test_two_numbers_are_compared():
@@ -131,3 +133,9 @@ def test_more_of_one_than_of_another_is_a_comparison_of_numbers(parse):
     for text in ("are there more red cells than platelets?", "红细胞比血小板多吗"):
         assert compares_numbers(text) and parse(text, Modality.PATHOLOGY).request.compares_numbers
     assert not compares_numbers("is the spleen more visible?")
+
+
+def test_a_number_that_may_be_of_either_name_is_left_out_with_a_word(parse):
+    asked = parse("red cells and platelets, more than three?", Modality.PATHOLOGY)
+    assert asked.request.bound is None
+    assert [note.params["words"] for note in asked.notes if note.code == "task.words_left_out"] == [("over 3",)]

@@ -74,3 +74,10 @@ def test_a_mole_is_a_nevus_among_the_choices():
     assert not is_outside_choice("是黑色素瘤、脂溢性角化病还是普通痣？", ["良性痣"])
     assert not is_outside_choice("melanoma or a common mole?", ["benign nevus"])
     assert is_outside_choice("melanoma or keratosis?", ["benign nevus"])
+
+
+def test_that_a_heart_is_there_does_not_tell_that_it_is_big(terminology):
+    for text in ("does the heart look big?", "is the heart big?", "the heart looks large, right?", "is it a big heart?"):
+        intent = understand(text, terminology, Modality.XRAY)
+        told = (*intent.aside, *intent.narrowing, *intent.unread)
+        assert intent.names[0][0] == "cardiomegaly" or "big" in told, text

@@ -97,6 +97,8 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
     nameless = reading.findings_without_name(unread if kind is Kind.PRESENCE or is_bare else ())
     if nameless and (asks_for_it or is_bare):
         generic, names, unknown, unread, narrowing = (), (), nameless, (), ()
+    is_of_size = any(name[0] == "cardiomegaly" for name in names)  # which "enlarged" is a word for
+    phrases = (*_PHRASES_OF.get(kind, ()), *(["enlarged"] if is_of_size else []))
     return Intent(
         kind,
         names,
@@ -112,7 +114,7 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         (*(text.replace(MARK, "").strip() for text in narrowing if text not in unread), *_choice_of_one(text, kind, names)),
         reading.alike,
         _without_names(
-            (*_names_of_history(text, reading, terminology, modality), *left_aside(reading.masked, _PHRASES_OF[kind])), names
+            (*_names_of_history(text, reading, terminology, modality), *left_aside(reading.masked, phrases)), names
         )
         if kind in _PHRASES_OF
         else (),
@@ -131,7 +133,7 @@ def _is_typo(typed: str, meant: str) -> bool:
 _PHRASES_OF: Mapping[Kind, Sequence[str]] = {  # kinds whose answers regard no other words than names and these
     Kind.LOCATE: (),
     Kind.SEGMENT: (),
-    Kind.PRESENCE: ("enlarged", "class_findings"),
+    Kind.PRESENCE: ("class_findings",),
     Kind.MEASURE: ("measure",),
     Kind.COUNT: ("count", "compare"),
     Kind.SIDE: ("side",),
