@@ -64,7 +64,7 @@ TEMPLATES: dict[str, str] = {
     "answer.no_comparison": "So there is nothing to compare.",
     "answer.no_distance": "So no distance can be given.",
     "answer.no_known_finding": "Not sure: the model knows few findings, and found none of these: {names}.",
-    "answer.knows_no_finding": "Not sure: the model knows no finding of what is asked for in such an image.",
+    "answer.knows_no_finding": "Not sure: no image like this one in the training data had a finding of what is asked for.",
     "answer.normal_class": "Nothing abnormal found: the model takes the image for '{label}'. It knows few findings.",
     "answer.denials_only": "Not sure whether it is normal: the model says only {names}, and knows few other diseases.",
     "answer.no_mask": "Mask of {name}: empty; nothing in the box stands out.",
@@ -97,6 +97,7 @@ TEMPLATES: dict[str, str] = {
     "{width_high:.0f} x {height_low:.0f} to {height_high:.0f} {unit}).",
     "answer.size_of_box": "A size is the width and height of the box.",
     "answer.too_uncertain": "Not found with enough confidence: {names}.",
+    "answer.unsure_of": "Not sure: {question}.",
     "answer.typo": "'{typed}' read as '{meant}'",
     "answer.withheld": "Not stated, because it is less sure than {least:.4g} %: {names}.",
     "answer.unclear": "Unclear, neither shown nor ruled out: {names}.",
@@ -172,6 +173,8 @@ TEMPLATES: dict[str, str] = {
     "task.names_or_box": "A mask is that of names or of what lies in one box: give either names or --box x1,y1,x2,y2.",
     "task.measure_left_out": "'{measure}' is not measured; the answer gives width and height of the box",
     "task.no_answer": "the model gave no answer",
+    "task.none_answered": "None of the questions has an answer: {reasons}",
+    "task.normal_size_left_out": "whether that is normal is not told: the program knows no normal sizes",
     "task.no_body_part": "The body part is not known: the model did not recognise the kind of image.",
     "task.no_box": "The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.",
     "task.no_fitting_set": "The model has learned no classes that answer this about such an image; `medrega classify` "
@@ -220,6 +223,7 @@ TEMPLATES: dict[str, str] = {
     '"which is larger, the liver or the spleen?".',
     "task.class_unknown": "'{name}' is none of the classes that the model tells apart here",
     "task.kind_left_out": "'{word}' is left out of the answer: the model knows only '{name}'",
+    "task.part_impossible": "the model has not learned to tell this from an image: {question}",
     "task.place_left_out": "'{place}' is left out of the answer: the labels of this model do not tell it apart",
     "task.unclear_question": "The question does not say what is wanted in a way this model package was trained for "
     '({tasks}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.',

@@ -107,7 +107,8 @@ class Asked(TaskRequest):
         is_largest = superlative(self.text) if self.intent.kind in _ONE_OF_MANY else None
         of_many = answer
         if is_largest is not None:
-            answer = _extreme(answer, is_largest, self._alike_labels(answer))
+            of_many = _comparable(answer, [shown(name, answer) for name in self.intent.names if is_of_many(name[0])])
+            answer = _extreme(of_many, is_largest, self._alike_labels(answer))
         if self.intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT) and answer.task is Task.DETECT:
             is_number = self.intent.kind is Kind.COUNT
             answer = _with_more(answer, [name for name in self.intent.names if is_number or is_of_many(name[0])])
@@ -281,20 +282,21 @@ def _with_one_of(
     return (*(name for name in names if name not in many), one)
 
 
-def _extreme(answer: Answer, is_largest: bool, words: Mapping[str, str]) -> Answer:
-    """Leave the largest, or smallest, region of each label, or of all labels of a word.
+def _comparable(answer: Answer, many: Collection[str]) -> Answer:
+    """Leave out best guesses beside better boxes of a label, but for those that images show `many` of: cells."""
+    sure = {region.label for region in answer.regions if not answer.is_best_guess(region)} - {*many}
+    there = tuple(each for each in answer.regions if each.label not in sure or not answer.is_best_guess(each))
+    return replace(answer, regions=there)
 
-    Best guesses count where there is nothing better.
-    """
+
+def _extreme(answer: Answer, is_largest: bool, words: Mapping[str, str]) -> Answer:
+    """Leave the largest, or smallest, region of each label, or of all labels of a word."""
     chosen: dict[str, Region] = {}
     for region in answer.regions:
         name = words.get(region.label, region.label)
         other = chosen.get(name)
-        if other is None or answer.is_best_guess(region) < answer.is_best_guess(other):
-            chosen[name] = region
-        elif answer.is_best_guess(region) == answer.is_best_guess(other):
-            is_larger = area(region.box, answer.image) > area(other.box, answer.image)
-            chosen[name] = region if is_larger is is_largest else other
+        is_larger = other is not None and area(region.box, answer.image) > area(other.box, answer.image)
+        chosen[name] = region if other is None or is_larger is is_largest else other
     return replace(answer, regions=tuple(region for region in answer.regions if region in chosen.values()))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from medrega_edge.boxes import PixelBox
@@ -11,6 +11,7 @@ from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, asked_text, understand, unknown_parts
+from medrega_edge.prompts.intent.background import without_background
 from medrega_edge.prompts.intent.naming import excluded, only_leaves_out, words_of
 from medrega_edge.prompts.intent.parts import parts, without_how_sure
 from medrega_edge.prompts.intent.phrases import has, pattern
@@ -25,6 +26,7 @@ from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.left_out import (
     classes_unknown,
+    listed_words,
     narrowing_words,
     notes_of,
     other_findings_left_out,
@@ -58,7 +60,7 @@ from medrega_edge.vocabulary.wording import (
     is_part,
     kind_left_out,
     narrower_kind,
-    place_in,
+    places_in,
     simplified,
 )
 
@@ -100,7 +102,13 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
     Weights without a terminology get the question as it is typed. Raises UsageError for what no image or this package
     cannot tell, and for a name that the package does not know.
     """
-    request = _parsed(text, scene)
+    try:
+        request = _parsed(text, scene)
+    except UsageError:
+        reasons = list(dict.fromkeys(_refusals_of_parts(text, scene)))
+        if len(reasons) < 2:
+            raise
+        raise UsageError("task.none_answered", reasons=reasons) from None
     if not isinstance(request, Asked):
         return request
     left: tuple[Message, ...] = ()
@@ -112,6 +120,15 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
     return replace(request, notes=(*request.notes, *left))
 
 
+def _refusals_of_parts(text: str, scene: Scene) -> Iterator[Message]:
+    """Why each question of a text that asks several is refused."""
+    for question in parts(text, scene.terminology, scene.modality, scene.before) if scene.terminology.labels else ():
+        try:
+            parse_intent(question, scene)
+        except UsageError as error:
+            yield error.message
+
+
 _OF_STRUCTURES = re.compile(r"organ|structure|anatom|bone|部位|器官|脏器|结构|解剖|骨")
 
 
@@ -121,7 +138,7 @@ _OF_WHOLE_TEXT = (Kind.REPORT, Kind.GROUNDED_REPORT, Kind.ANSWER, Kind.ORGANS)  
 def _parsed(text: str, scene: Scene) -> TaskRequest:
     check_text(text)
     check_words(text)
-    text = without_how_sure(text) if scene.terminology.labels else text
+    text = without_how_sure(without_background(text)) if scene.terminology.labels else text
     if scene.terminology.labels:
         questions = parts(text, scene.terminology, scene.modality, scene.before)
         if several := _several(text, questions or _alternatives_apart(text, scene), scene):
@@ -138,7 +155,7 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         identify = Identify(PixelBox(*map(float, boxes[0])), text)
         return Asked(text, replace(intent, kind=Kind.IDENTIFY, names=()), identify, notes=notes)
     if _asks_for_any_finding(said, intent, scene) and Task.REPORT in scene.tasks:
-        place = match.group() if (match := place_in(simplified(said).casefold())) else ""
+        place = listed_words((match.group() for match in places_in(simplified(said).casefold())), said)
         notes = notes_of(said, intent, scene.modality, place)
         return Asked(text, replace(intent, kind=Kind.REPORT, names=(), generic=()), IsNormal(text), place=place, notes=notes)
     intent = affected_side(said, with_names_meant(said, intent, scene), scene)
@@ -161,11 +178,13 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
             intent = replace(intent, kind=Kind.REPORT, names=structures, generic=())
         is_whole = bool(intent.generic) or scene.modality is Modality.PATHOLOGY  # "is the brain normal?" asks for all of it
         names = () if is_whole else intent.names
-        if intent.kind in (Kind.CLASSIFY, Kind.COUNT, Kind.BODY_PART):
-            intent = replace(intent, kind=Kind.REPORT)
+        regarded = (*intent.names, *(("", word) for word in intent.aside if _OF_STATE.fullmatch(word)))
+        aside = tuple(word for word in intent.aside if not any(word in each for pair in regarded for each in pair))
+        intent = replace(intent, kind=Kind.REPORT, aside=aside)
         column = language_of(text) is Language.ZH
         parts_of_organs = ("、" if column else ", ").join(name[column] for name in names if is_part(name[0]))
-        place = match.group() if (match := place_in(simplified(said).casefold())) else parts_of_organs
+        places = (match.group() for match in places_in(simplified(said).casefold()))
+        place = listed_words(places, said) or parts_of_organs
         others = tuple(name for name in excluded(simplified(said), scene.terminology))
         notes = notes_of(said, intent, scene.modality, place)
         return Asked(text, intent, IsNormal(text, names, others), place=place, notes=notes)
@@ -225,6 +244,9 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
 _OTHER_THAN = re.compile(  # "is there anything other than the lung tumor?"
     r"\b(?:anything|something|any(?:thing)? (?:finding|abnormality|lesion|problem)s?)(?: abnormal| wrong| else)?"
     r" (?:other than|besides|apart from|except)\b"
+)
+_OF_STATE = re.compile(
+    r"(?:normal|abnormal|wrong|ok|okay|fine|healthy|problems?|anything|unusual|issues?|looks?|[正异]常|健康|问题|毛病| )+"
 )
 _OF_ASKER = re.compile(r"^(?:i|i'm|i am|my|we|he|she)\b|^[我他她俺]")
 _WALL = re.compile(
@@ -286,7 +308,8 @@ def _several(text: str, questions: Sequence[str], scene: Scene) -> Several | Non
         try:
             request = parse_intent(question, scene)
         except UsageError as error:
-            refused.append(error.message)
+            is_unsaid = error.message.code == "task.impossible"  # which of the questions?
+            refused.append(Message("task.part_impossible", question=question) if is_unsaid else error.message)
         else:  # a part may ask several questions itself
             asked += request.questions if isinstance(request, Several) else [request] if isinstance(request, Asked) else []
             refused += request.refused if isinstance(request, Several) else ()
@@ -309,6 +332,7 @@ def _asks_if_normal(text: str, intent: Intent) -> bool:
 
 _WHAT_IS_WRONG = re.compile(
     r"\bwhat(?: ?'?s| is| are)? (?:the )?(?:wrong|matter|problems?|abnormal(?:ity|ities)?|issues?|trouble) (?:with|in|of)\b"
+    r"|\bwhat (?:[a-z]+ )?(?:abnormalit\w+|findings|problems|patholog\w+|lesions|diseases) (?:are|is|can|do|does)\b"
     r"|有(?:了)?(?:什么|啥|哪些|何)(?:问题|异常|毛病|病变?|情况)"
 )
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand
 from medrega_edge.prompts.intent.clauses import tells_history
 from medrega_edge.prompts.intent.naming import named, near_another, without_side, words_of
-from medrega_edge.prompts.intent.parts import Clause, asks_for_something, clauses, tells_to_say
+from medrega_edge.prompts.intent.parts import Clause, asks_for_something, clauses, goes_on, tells_to_say
 from medrega_edge.prompts.intent.phrases import has, pattern, without_fillers
 from medrega_edge.prompts.intent.unread import has_content
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LABEL_SETS, LabelSet, answers_whether_benign, set_words
@@ -22,9 +22,10 @@ from medrega_edge.vocabulary.wording import (
     is_finding,
     is_part,
     kind_left_out,
-    place_in,
+    places_in,
     qualifiers,
     simplified,
+    without_homonyms,
 )
 
 
@@ -40,7 +41,12 @@ def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> 
         named = [name for name in named if without_side(name[0]) not in _ON_BOTH_SIDES]
     is_of_some = bool(intent.generic) and any(sites.values())  # of the liver, but not of the pancreas
     structures = [name[column] for name in named if is_part(name[0]) or (is_of_some and not sites.get(name[0], asked))]
-    structures += [word for word in intent.generic if word != "cell" and not any(map(is_finding, generic_labels(word)))]
+    named_words = " ".join(each for pair in intent.names for each in pair)  # "脑室" of "脑室内出血"
+    structures += [
+        word
+        for word in intent.generic
+        if word != "cell" and word not in named_words and not any(map(is_finding, generic_labels(word)))
+    ]
     return ("、" if column else ", ").join(structures)
 
 
@@ -52,22 +58,38 @@ _SIDE_OF_PLACE = re.compile(r"\b(?:left|right)\b|[左右]")  # "the upper left":
 
 
 def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
-    """Return the part of a structure that a question speaks of and none of its names has; empty without one."""
+    """Return the parts of structures that a question speaks of and none of its names has; empty without any."""
     plain = simplified(text).casefold()
-    match = place_in(plain)
-    if match is None or not intent.names:
+    places = places_in(plain) if intent.names else []
+    if not places:
         is_located = intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT, Kind.MEASURE)
         near = near_another(plain, intent.names, terminology) if is_located else ""
         return near or _structure_left_out(text, intent, terminology)
-    word = next((group for group in match.groups() if group), match.group())
-    is_named = all(word in english.casefold() or word in chinese for english, chinese in intent.names)
-    is_outline = intent.asks_for_outline and _EDGE.match(match.group())
-    if is_named or is_outline:
-        return ""
-    return " ".join(_SIDE_OF_PLACE.sub("", match.group()).strip(" -").split()) if intent.side else match.group()
+    left_out = (_without_side(each.group(), intent) for each in places if not _is_regarded(each, intent, plain))
+    return listed_words(left_out, text)
 
 
-_EDGE = re.compile("edge|border|margin|rim")
+def listed_words(words: Iterable[str], text: str) -> str:
+    """Return words as a list, each once, in the language of a text."""
+    return ("、" if language_of(text) is Language.ZH else ", ").join(dict.fromkeys(filter(None, words)))
+
+
+def _is_regarded(place: re.Match[str], intent: Intent, plain: str) -> bool:
+    """Whether names have a place, or the kind of question tells it: the edge of an outline, "in the left or right lobe?"."""
+    word = next((group for group in place.groups() if group), place.group())
+    if intent.asks_for_outline and _EDGE.match(place.group()):
+        return True
+    if intent.kind is Kind.SIDE and _SIDE_OF_PLACE.search(place.group()) and _LEFT_OR_RIGHT.search(plain):
+        return True
+    return all(word in english.casefold() or word in chinese for english, chinese in intent.names)
+
+
+def _without_side(place: str, intent: Intent) -> str:
+    return " ".join(_SIDE_OF_PLACE.sub("", place).strip(" -").split()) if intent.side else place
+
+
+_EDGE = re.compile("edge|border|margin|rim|边缘|边界|轮廓")
+_LEFT_OR_RIGHT = re.compile(r"\bleft or (?:the )?right\b|\bright or (?:the )?left\b|左.{0,3}还是右")
 
 
 _OF_ANYTHING = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)  # what a clause without a name is taken for
@@ -117,6 +139,8 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     told = {without_side(name[0]) for name in answered.names}
     unknown = " ".join(answered.unknown)
     intent = understand(text, terminology, modality)
+    if goes_on(text) and intent.kind in kinds:
+        return False
     if intent.kind is Kind.CLASSIFY and not _without_classes(words_of(text)):
         return False  # "a melanoma or a keratosis" of a choice
     labels = {without_side(name[0]) for name in intent.names} | {without_side(label) for label in intent.meant}
@@ -128,6 +152,8 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
         return False  # "where is the nodule, left lung or right lung?"
     if Kind.CLASSIFY in kinds and _STAGE.match(text):
         return False  # the class of a retinopathy is its stage
+    if answered.alike and findings_at(list(labels)) & {*answered.alike}:
+        return False  # "which tooth is bad?"
     if labels & told:
         if _OFFERS.match(text) and len(told) > 1 and Kind.PRESENCE in kinds:
             return False  # "what kind of bleed is this: epidural, subdural or intraparenchymal?"
@@ -206,6 +232,7 @@ _IN_ORDER = re.compile(
     r"\b(?:by|in order of|order(?:ed)? by|sorted by) size\b|\b(?:largest|biggest|smallest) (?:first|to)\b"
     r"|从大到小|从小到大|按大小|大小排|大小顺序"
 )
+_AS_USUAL = re.compile(r"\b(?:ab)?normal(?:ly)?\b|\benlarged\b|\btoo (?:big|large|small)\b|正常|异常|偏[大小]|过[大小]")
 _OF_BREAST = re.compile("breast lesion")
 _OTHER_MEASURE = re.compile(
     r"\b(?:head |abdominal )?circumference\b|\bbi-?parietal(?: diameter)?\b|(?<![a-z])bpd(?![a-z])|头围|腹围|周长|双顶径",
@@ -226,6 +253,8 @@ def notes_of(text: str, intent: Intent, modality: Modality | None, place: str) -
     notes = []
     if intent.kind is Kind.MEASURE and (measure := _OTHER_MEASURE.search(simplified(text))):
         notes.append(Message("task.measure_left_out", measure=measure.group()))
+    if intent.kind is Kind.MEASURE and _AS_USUAL.search(simplified(text).casefold()):
+        notes.append(Message("task.normal_size_left_out"))
     if intent.kind is Kind.ORGANS and _IN_ORDER.search(simplified(text).casefold()):
         notes.append(Message("task.in_order"))
     are_findings = bool(intent.names) and all(is_finding(name[0]) for name in intent.names)
@@ -306,11 +335,18 @@ def _is_word_of(word: str, texts: Sequence[str]) -> bool:
     return any(word in each or each in word for each in texts)
 
 
+_ALL_OF_IMAGE = ("eye", "breast")  # what such an image is of
+
+
 def structures_of_other_classes(text: str, terminology: Terminology, label_sets: Sequence[LabelSet]) -> tuple[str, ...]:
     """Return the structures that a text names and that classes of the sets are not about: the colon, of lung tissue."""
     told = " ".join(name for label_set in label_sets for pair in label_set.labels for name in (label_set.name, *pair))
     column = language_of(text) is Language.ZH
-    named = (name for name in terminology.find(as_nouns(simplified(text))) if not is_finding(name[0]))
+    named = (
+        name
+        for name in terminology.find(as_nouns(without_homonyms(simplified(text), None)))
+        if not is_finding(name[0]) and without_side(name[0]) not in _ALL_OF_IMAGE
+    )
     others = (
         name
         for name in named

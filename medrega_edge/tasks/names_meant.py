@@ -124,11 +124,19 @@ _WHICH_IS_ILL = re.compile(
 )
 
 
+_WHICH_OF_MANY_IS_ILL = re.compile(
+    r"哪(?:一?[颗节根枚]|几[颗节根枚个]|些)(?:牙齿?|椎[骨体]|肋骨)?.{0,3}(?:有问题|异常|不正常|坏|有病|有毛病)"
+    r"|\bwhich (?:tooth|teeth|vertebrae?|ribs?) (?:is|are|looks?|has|have) (?:[a-z]+ )?"
+    r"(?:bad|abnormal|diseased|problems?|decayed|ill|affected)\b"
+)
+
+
 def affected_side(text: str, intent: Intent, scene: Scene) -> Intent:
-    """Return the question for the side of the findings of structures, where it asks which of them is affected."""
-    if intent.kind not in (Kind.REPORT, Kind.SIDE, Kind.COMPARE) or not _WHICH_IS_ILL.search(simplified(text).casefold()):
-        return intent
-    if names_finding(intent) or scene.modality is None:
+    """Return the question for the side, or the places, of the findings of structures, where it asks which is affected."""
+    plain = simplified(text).casefold()
+    asks_which = _WHICH_OF_MANY_IS_ILL.search(plain) is not None  # "which tooth is bad?"
+    asks_side = intent.kind in (Kind.REPORT, Kind.SIDE, Kind.COMPARE) and _WHICH_IS_ILL.search(plain) is not None
+    if not (asks_side or asks_which) or names_finding(intent) or scene.modality is None:
         return intent
     here = findings_at([english for english, _ in intent.names])
     had = [
@@ -137,7 +145,13 @@ def affected_side(text: str, intent: Intent, scene: Scene) -> Intent:
         if name[0] in here and is_known(scene.modality, name[0]) and not scene.is_unfamiliar(name[0])
     ]
     return (
-        replace(intent, kind=Kind.SIDE, names=tuple(had), generic=(), alike=tuple(name[0] for name in had))
+        replace(
+            intent,
+            kind=Kind.LOCATE if asks_which else Kind.SIDE,
+            names=tuple(had),
+            generic=(),
+            alike=tuple(name[0] for name in had),
+        )
         if had
         else intent
     )

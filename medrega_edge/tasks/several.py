@@ -10,6 +10,7 @@ from medrega_edge.answer import Answer
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.prompts.templates import UNSURE_ANSWER
 from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.detection import Detect
@@ -68,10 +69,12 @@ class Several(TaskRequest):
         for question in self.questions:
             asked = question.with_masks() if self.wants_masks else question
             try:
-                answers.append(run(asked.about_found(answers[-1]) if answers else asked))
+                answer = run(asked.about_found(answers[-1]) if answers else asked)
             except UsageError as error:
                 errors.append(error)
                 refused.append(error.message)
+            else:
+                answers.append(_saying_of_what(answer, question.text))
         if not answers:
             raise errors[0]
         return self._joined(answers, refused)
@@ -104,6 +107,13 @@ class Several(TaskRequest):
             guess=next((answer.guess for answer in answers if answer.guess is not None), None),
             searched=tuple(dict.fromkeys(name for answer in answers for name in answer.searched)),
         )
+
+
+def _saying_of_what(answer: Answer, question: str) -> Answer:
+    """Let an answer that is no more than "Not sure." name its question: others stand beside it."""
+    if answer.text != UNSURE_ANSWER[answer.language]:
+        return answer
+    return replace(answer, text=Message("answer.unsure_of", question=question).text(answer.language))
 
 
 def _text(answers: Sequence[Answer]) -> str:

@@ -162,7 +162,7 @@ LABEL_SETS = {
 # Words of a question that mean a set, beside its labels.
 _SET_WORDS: dict[str, tuple[str, ...]] = {
     "skin": ("mole", "skin", "nevus", "痣", "皮损", "皮肤"),
-    "nevus": ("atypical", "dysplastic", "非典型"),
+    "nevus": ("atypical", "dysplastic", "common or", "or common", "非典型", "不典型", "异型"),
     "breast": ("breast", "乳腺", "乳房"),
     "liver-mass": ("liver", "hepatic", "肝"),
     "retinopathy": ("retinopathy", "diabetic", "dr", "npdr", "pdr", "grade", "增殖期", "糖网", "糖尿病", "分级", "几级"),
@@ -177,6 +177,7 @@ _SET_WORDS: dict[str, tuple[str, ...]] = {
     "heart-view": ("apical", "chamber", "切面", "四腔", "两腔", "二腔"),
     "heart-phase": ("diastole", "systole", "phase", "舒张", "收缩"),
 }
+_OF_DIABETES = ("diabetic", "糖尿病")
 _FINDING_SETS = ("retinopathy", "macular-edema", "tuberculosis")  # their words name the finding that they tell
 _FIRST_CHOICE = {  # of several sets for a kind of image, where the words name none
     Modality.DERMOSCOPY: "skin",
@@ -210,12 +211,13 @@ def names_class(text: str, modality: Modality | None) -> bool:
 
 
 def _scores(text: str, modality: Modality | None) -> dict[str, int]:
-    """How much each set for the kind of image is named."""
+    """How much each set for the kind of image is named; "normal" alone, which many sets have, counts least."""
     text, scores = text.casefold(), {}
     for each in LABEL_SETS.values():
         if modality is None or modality in each.modalities:
-            labels = sum(any(name.casefold() in text for name in pair) for pair in each.labels)
-            scores[each.name] = 2 * labels + any(_is_in(text, word) for word in _SET_WORDS[each.name])
+            named = [pair for pair in each.labels if any(name.casefold() in text for name in pair)]
+            labels = sum(1 if pair[0] == "normal" else 4 for pair in named)
+            scores[each.name] = labels + 2 * sum(_is_in(text, word) for word in _SET_WORDS[each.name])
     return scores
 
 
@@ -261,13 +263,15 @@ def candidate_sets(text: str, modality: Modality | None) -> tuple[str, ...]:
 def named_set(text: str, modality: Modality | None) -> str | None:
     """Return the name of the set, for a kind of image, that a question names by one of its words: "TB"."""
     text, words = text.casefold(), f" {' '.join(re.findall('[a-z]+', text.casefold()))} "
-    named = [
-        name
-        for name, set_words in _SET_WORDS.items()
-        if name in _FINDING_SETS and (modality is None or modality in LABEL_SETS[name].modalities)
-        if any(f" {word} " in words if word.isascii() else word in text for word in set_words)
-    ]
-    return named[0] if len(named) == 1 else None
+    named = {
+        name: said
+        for name in _FINDING_SETS
+        if modality is None or modality in LABEL_SETS[name].modalities
+        if (said := [word for word in _SET_WORDS[name] if (f" {word} " in words if word.isascii() else word in text)])
+    }
+    if len(named) > 1:  # "diabetic macular edema" names no retinopathy
+        named = {name: said for name, said in named.items() if set(said) - {*_OF_DIABETES}}
+    return next(iter(named)) if len(named) == 1 else None
 
 
 # Findings that a report can name: the labels above without the normal ones, and without views and phases.

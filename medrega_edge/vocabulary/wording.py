@@ -296,12 +296,12 @@ def narrower_kind(text: str, labels: Collection[str]) -> tuple[str, str] | None:
     return None
 
 
-def place_in(plain: str) -> re.Match[str] | None:
-    """Find what a plain text says of a place within a structure or a picture, "upper pole", "2 o'clock", "第三节".
+def places_in(plain: str) -> list[re.Match[str]]:
+    """Find what a plain text says of places within a structure or a picture, "upper pole", "2 o'clock", "第三节".
 
-    A group of the match, where it has one, is the word that tells it.
+    A group of a match, where it has one, is the word that tells it.
     """
-    return _places().search(plain)
+    return list(_places().finditer(plain))
 
 
 @cache

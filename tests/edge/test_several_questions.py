@@ -29,7 +29,7 @@ TASKS = list(Task)
         ("找到肝脏，并测量它", ["locate", "measure"], ["liver", "liver"]),
         ("show me where the liver sits, and is the spleen in there too?", ["locate", "presence"], ["liver", "spleen"]),
         ("肝在哪，脾也在里面吗", ["locate", "presence"], ["liver", "spleen"]),
-        ("is the spleen normal? label the liver", ["answer", "locate"], ["spleen", "liver"]),
+        ("is the spleen normal? label the liver", ["report", "locate"], ["spleen", "liver"]),
         ("肾有几个？最大的在哪", ["count", "locate"], ["left kidney", "right kidney"] * 2),
     ],
 )

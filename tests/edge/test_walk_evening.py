@@ -362,4 +362,5 @@ def test_things_in_a_structure_are_not_the_structure(parse, text):
 
 @pytest.mark.parametrize("text", ["Which organ is the largest? How big is it?", "哪个器官最小？它在图的左边还是右边？"])
 def test_what_is_asked_of_an_organ_that_no_answer_names_stays_with_it(terminology, text):
-    assert parts(text, terminology, Modality.CT) == []
+    first, second = parts(text, terminology, Modality.CT)
+    assert ("largest" in first and "largest" in second) or ("最小" in first and "最小" in second)

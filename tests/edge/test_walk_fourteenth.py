@@ -80,7 +80,7 @@ def test_every_part_has_its_question(parse, text, modality, kinds):
     ("text", "modality", "kind", "code"),
     [
         ("结节多大，距皮肤多远", "ultrasound", "measure", "task.two_names"),
-        ("牙齿总数是多少？缺几颗牙", "xray", "count", "task.impossible"),
+        ("牙齿总数是多少？缺几颗牙", "xray", "count", "task.part_impossible"),
         ("腰疼，B超说有肾结石，CT上能看到吗，需不需要碎石", "ct", "presence", "task.impossible_care"),
         ("一共有多少个息肉？最大的在哪个角？", "endoscopy", "count", "task.impossible_part"),
     ],

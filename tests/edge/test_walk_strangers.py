@@ -48,7 +48,7 @@ def image(engine):
             ["locate", "compare", "distance"],
             KIDNEYS,
         ),
-        ("这是什么检查？肝脏正常吗？", ["kind_of_image", "answer"], []),
+        ("这是什么检查？肝脏正常吗？", ["kind_of_image", "report"], []),
     ],
 )
 def test_every_part_of_a_question_is_answered(engine, image, text, intents, labels):

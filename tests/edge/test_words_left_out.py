@@ -61,15 +61,15 @@ def test_what_follows_a_structure_may_be_another_thing(parse):
 @pytest.mark.parametrize(
     ("text", "modality", "left"),
     [
-        ("Is there posterior shadowing? Mark the mass.", Modality.ULTRASOUND, ["is there posterior shadowing"]),
-        ("Is there papilloedema? Where's the disc?", Modality.FUNDUS, ["is there papilloedema"]),
+        ("Is there posterior shadowing? Mark the mass.", Modality.ULTRASOUND, None),
+        ("Is there papilloedema? Where's the disc?", Modality.FUNDUS, None),
         ("Name the retinal layers and show the fluid", Modality.OCT, ["name the retinal layers"]),
         ("Is the optic disc cupped? Where is the disc?", Modality.FUNDUS, None),
         ("Where is the heart? I would love to know, dear.", Modality.XRAY, []),
         ("liver vs spleen, who's bigger", Modality.CT, []),
         ("aorta vs IVC, which is wider?", Modality.CT, []),
         ("食管气管挨得近不近，相距多少", Modality.CT, []),
-        ("石头多大，能自己排吗", Modality.CT, ["能自己排吗"]),
+        ("石头多大，能自己排吗", Modality.CT, None),
     ],
 )
 def test_a_clause_without_a_name_is_answered_or_said(parse, text, modality, left):

@@ -131,12 +131,12 @@ def _is_typo(typed: str, meant: str) -> bool:
 
 
 _PHRASES_OF: Mapping[Kind, Sequence[str]] = {  # kinds whose answers regard no other words than names and these
-    Kind.LOCATE: (),
-    Kind.SEGMENT: (),
+    Kind.LOCATE: ("superlative",),
+    Kind.SEGMENT: ("superlative",),
     Kind.PRESENCE: ("class_findings",),
-    Kind.MEASURE: ("measure",),
+    Kind.MEASURE: ("measure", "superlative"),
     Kind.COUNT: ("count", "compare"),
-    Kind.SIDE: ("side",),
+    Kind.SIDE: ("side", "superlative"),
     Kind.COMPARE: ("compare", "measure"),
     Kind.DISTANCE: ("distance", "measure"),
     Kind.CLASSIFY: ("classify", "class_words", "choice", "class_findings", "graded", "classify_named"),
@@ -209,6 +209,7 @@ _PART = re.compile(
     r"|\band (?=(?:how|what|which|in which|on which|where|is|are|tell|whether|measure|count)\b)"
 )
 _BY_HOW_MUCH = re.compile(r"(?:and )?by how much\b|[大小差]了?多少")  # each comparison says so
+_HOW_LIKELY = re.compile("可能性|把握|概率|几率")
 # An answer of a kind -> what it tells as well.
 _TOLD_WITH = {Kind.COMPARE: (Kind.SIDE, Kind.MEASURE), Kind.BODY_PART: (Kind.MODALITY,), Kind.ORGANS: (Kind.COUNT,)}
 _EXTRA = ("measure", "count", "side", "compare", "distance", "classify", "kind_of_image", "body_part")
@@ -236,6 +237,8 @@ def _also_asked(
         asked.pop(Kind.BODY_PART, None)  # "in which part is the bleed?"
     if kind is Kind.CLASSIFY:
         asked.pop(Kind.COMPARE, None)  # "melanoma vs nevus"
+        if _HOW_LIKELY.search(text):
+            asked.pop(Kind.MEASURE, None)  # "可能性有多大"
     if names and all(name[0] != without_side(name[0]) for name in names):
         asked.pop(Kind.SIDE, None)  # "the left lung and the right one"
     return tuple(asked)

@@ -24,6 +24,7 @@ _NEEDS: Mapping[str, Callable[[Facts], bool]] = {
     "no names": lambda facts: not facts.names,
     "two names": lambda facts: len(facts.names) > 1,
     "findings": lambda facts: bool(facts.names) and all(is_finding(name[0]) for name in facts.names),
+    "no findings": lambda facts: not any(is_finding(name[0]) for name in facts.names),
     "structures": lambda facts: bool(facts.names) and not any(is_finding(name[0]) for name in facts.names),
     "of many": lambda facts: any(is_of_many(name[0]) for name in facts.names),
     "no locate": lambda facts: not facts.has("locate"),

@@ -16,7 +16,11 @@ _CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<
 _PRONOUN = re.compile(r"\b(?:it|them|that one)\b|它|[把将给]其")
 _WHICH_ONE = re.compile(r"which (?:one )?(?:is|lies|sits)\b|哪一?个")
 _POINTS = re.compile(r"\b(?:it|this|that)\b|^\W*那?(?:是不是|是否|是)")
-_SIDE = re.compile(r"\b(?:left|right)\b|[左右]")
+_WHAT = re.compile(r"\W*what(?: is| are| ?'?s)\b")  # "what's the abnormality?"
+_SIDE = re.compile(  # of a finding; a history has those of limbs
+    r"\b(?:left|right)\b(?![- ](?:sided|arm|leg|face|hemi|eye|hand|foot|knee|shoulder|hip))"
+    r"|[左右](?![侧边]?(?:的?[手脚腿臂肢]|上肢|下肢|半身))"
+)
 
 _REQUEST = re.compile(r"\b(?:please|pls|look|check|identify|show|find|locate|mark)\b|请|看看|看一?下|麻烦")
 _GOES_ON = re.compile(
@@ -25,7 +29,8 @@ _GOES_ON = re.compile(
 
 _LEFT_OUT = re.compile(
     r"\b(?:don'?t|do not|not) (?:show|mark|locate|segment|box|highlight|draw|include)\b"
-    r"|\bbut not\b|\bexcept\b|\bwithout\b|除外|除了|不含|不包括|不要|不用[标圈框画勾]|别[标圈框画勾]"
+    r"|^\W*(?:如果|要是|若)不是|^\W*if (?:it|this)(?: is|'s| s)? ?n(?:o|')?t\b|\bbut not\b|\bexcept\b"
+    r"|\bwithout\b|除外|除了|不含|不包括|不要|不用[标圈框画勾]|别[标圈框画勾]"
 )
 
 
@@ -44,7 +49,7 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     if points_back and any(clause.is_named for clause in read):
         return plain  # "the esophagus behind the trachea, mark it"
     asks_by_name = any(clause.is_named and clause.is_asked for clause in read)
-    if not (asking or asks_by_name) and len(nameless) == 1:
+    if not (asking or asks_by_name) and len(nameless) == 1 and not nameless[0].text.endswith(":"):
         rest = [clause for clause in read if clause is not nameless[0]]
         offers = any(has("class_words", clause.text) for clause in rest)  # "classify: nevus, melanoma"
         says_more = any(without_fillers(clause.said) for clause in rest)
@@ -54,7 +59,9 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
         return plain
     one = asking[0]
     others = [clause for clause in read if clause is not one]
-    if not (one.has_finding or one.asks_strongly) and any(other.has_finding for other in others):
+    if not (one.has_finding or one.asks_strongly) and any(
+        other.has_finding and not _STAGED.search(other.text) for other in others
+    ):
         return plain  # "nodules: any in the lungs?"
     if any(_SIDE.search(other.text) for other in others) and not _SIDE.search(one.text):
         return plain
@@ -88,8 +95,12 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
 _HISTORY_FOLLOWS = re.compile(
     r"^\W*(?:hx|pmhx?|dx|history|known|background|past medical history|病史|既往史?|主诉|诊断)\W*$"
 )
+_STAGED = re.compile(r"\b(?:stage|grade|type) (?:\d|[iv]+)\b")  # "chronic kidney disease stage 4"
 _HISTORY = re.compile(
     r"\b(?:hx|pmhx?|history|known|previous(?:ly)?|prior|patients?|pt|with|had|died|post|s/p)\b|病史|既往|患者|病人|术后|确诊|报告[说上写]"
+    r"|\bno [a-z ]{2,20} (?:suspected|reported|known|expected)\b|\b(?:stage|grade) (?:\d|[iv]+)\b"
+    r"|(?:scopy|scan|ct|mri|x-?ray|ultrasound|smear|biopsy|examination|imaging) (?:done |performed )?for\b"
+    r"|没力|[无乏]力|麻木|呕吐|咳嗽|发[烧热]|头[晕疼痛]|摔[了倒跤到]|撞[了到]"
 )
 
 
@@ -141,7 +152,8 @@ class _Clause:
         is_question = has("question", self.said) or self.is_asked
         is_of_state = self.is_named and has("state", self.said) and (is_question or asks_if_normal(self.text))
         asks_for_it = has("presence_strong", self.said) or (is_question and has("presence", self.said))
-        return self.asks_strongly or asks_for_it or is_of_state
+        asks_what = self.is_named and self.is_asked and _WHAT.match(self.text) is not None
+        return self.asks_strongly or asks_for_it or is_of_state or asks_what
 
     @property
     def adds(self) -> bool:

@@ -10,6 +10,7 @@ from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
 from medrega_edge.prompts.intent.naming import Named, named, without_side, words_of
 from medrega_edge.prompts.intent.phrases import has
+from medrega_edge.prompts.intent.reading import in_plain_words
 from medrega_edge.prompts.intent.spelling import plain_text
 from medrega_edge.vocabulary.label_sets import named_set
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
@@ -17,6 +18,7 @@ from medrega_edge.vocabulary.wording import (
     MARK,
     asks_if_normal,
     findings_at,
+    generic_labels,
     is_finding,
     may_be_finding,
     simplified,
@@ -31,6 +33,8 @@ _BEGINS = (
 )
 _BOUNDARY = re.compile(
     r"[?？。;；\n]"
+    r"|(?:(?<= size)|(?<= position)|(?<= location)|(?<= number)|(?<= side)) ?(?:,|/|,? and)(?= ?(?:the |its )?"
+    r"(?:size|position|location|number|type|side|laterality)\b)"
     r"|(?:(?<=位置)|(?<=大小)|(?<=多大)|(?<=在哪)|(?<=哪里)|(?<=哪儿)|(?<=数量)|(?<=个数))[、/]|(?<=位置)[及和与](?=大小|数量|形态|范围)"
     r"|[,，](?! ?\d)|(?<!\d)[,，]|(?<=[a-z\u3400-\u9fff][a-z\u3400-\u9fff])[.!！](?=\s)"
     r"|然后|并且?(?!列)|以及|同时|顺便|最后"
@@ -47,12 +51,13 @@ _INSIDE = re.compile(
     r"\b(?:in|inside|within|on) (?:(?:one|any|either|both|each|all) of )?(?:it|them|there)\b"
     r"|(?:它们?|其)?(?:里面|里头|其中|上面|内部)"
 )
+_AROUND = re.compile(r" (?:around|surrounding) (?:it|them)\b")  # no label tells where an edema lies
 _PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\b(?:both(?: of them)?|each(?: one| of them)?)$|它们?")
 _OF_SIDE = re.compile(
     r"\bthe (left|right) one(?=\W*$)|^(?:and |what about |how about )+(?:the )?(left|right)(?: side)?(?=\W*$)"
 )  # of the pair before: "where is the right one?"
 _LEFT_OR_RIGHT_ZH = re.compile(
-    "^(?:是)?(?:位于|在)?((?:图像?|图片|画面|片子)(?:上|里|中)?的?)?左([\\u3400-\\u9fff]{0,3})还是(?:在)?右\\2$"
+    "^(?:是)?(?:分别)?(?:位于|在)?((?:图像?|图片|画面|片子)(?:上|里|中)?的?)?左([\\u3400-\\u9fff]{0,3})还是(?:在)?右\\2$"
 )
 _SIDED_ZH = re.compile("^那?([左右])[边侧](?:也)?(?:有没有|有吗|有|呢)[吗么呢]?$")
 _BOTH_SIDES = re.compile("^(?:是)?(?:双侧|两侧|两边)(?:都)?(?:有)?[吗么]$")
@@ -72,40 +77,49 @@ _LEFT_OUT = re.compile(r"\b(?:don'?t|do not|not the|without|except)\b|(?:不要|
 _MOST = 6
 # A question that only goes on from the part before: "how big", "how many", "哪一侧".
 _GOES_ON = re.compile(
-    r"^(?:please |then |also |and )?(?:where(?: is the (?:largest|biggest|smallest)(?: one)?)?"
+    r"^(?:please |then |also |and )?(?:(?:show|tell|point out to) me where(?: it is| they are)?"
+    r"|where(?: exactly| precisely)?(?: is the (?:largest|biggest|smallest)(?: one)?)?"
     r"|box|mark|circle|outline|segment|show|what size"
     r"|(?:box|mark|circle|outline|segment|show|measure) (?:only )?the (?:largest|biggest|smallest)(?: one)?"
-    r"|(?:its )?(?:size|number|count|location|position|side|laterality|type|malignancy)"
+    r"|(?:its |the )?(?:size|number|count|location|position|side|laterality|type|malignancy)"
     r"|how (?:big|large|wide|long|many)(?: is the (?:largest|biggest|smallest)(?: one)?)?"
     r"|(?:on |in )?(?:which|what) (?:side|hemisphere|lobe|segment|zone|quadrant|part|level|finger|toe|bone"
     r"|lung|kidney|breast|eye|hand|leg|half)"
     r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
     r"(?: one)?)$"
-    r"|^(?:最大|最小)的(?:[那一][个处颗块枚])?(?:有)?(?:多[大少长宽]|在哪[里儿]?)$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
+    r"|^(?:它的?)?(?:性质|类型)$|^(?:它的?)?大小(?:怎样|怎么样|如何)$|^(?:最大|最小)的(?:[那一][个处颗块枚])?(?:有)?(?:多[大少长宽]|在哪[里儿]?)$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
     r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量](?:有)?(?:多[大长宽])?$"
-    r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置在|位于)哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
+    r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置在|位于)哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小长]的(?:那[个条块颗处])?(?:是|有)?哪一?[个条块颗处根]$"
+    r"|^最[上下左右前后][面边方]?的?(?:那个|那节|那颗)?呢$|^(?:and )?(?:what|which) (?:type|kind)$"
     r"|^(?:请|再|帮我)?(?:框|圈|标|勾|画|量)(?:一下|出)?最[大小]的?(?:那个|一个|那块)?(?:出来)?$"
     r"|^(?:有|共|一共)?几个框$"
     r"|^(?:请|再|并|帮我)?(?:说明|报告|给出|测出|写出|标明|注明|测量|测|量)(?:一下)?(?:其|它们?的?)?"
     r"(?:大小|尺寸|位置|数量|个数|最?[大长]径|面积)$|^(?:请|再|帮我)?定位(?:一下)?$"
     r"|^(?:在?(?:ct|mri|b超|x光|片子?|图像?|图片|这张图)?[上里中]?)?(?:能不能|能|可以|可)?"
-    r"(?:看到|看见|看得到|看得见|看出来)[吗么不]$"
+    r"(?:有|看到|看见|看得到|看得见|看出来)[吗么不没]$"
     r"|^面积(?:分别)?(?:是|有)?多[少大]$|^(?:相距|相隔|离得?|隔)(?:有)?多远$"
-    r"|^(?:请|帮我)?(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
+    r"|^(?:请|帮我)?(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来?)?$"
+    r"|^(?:请问)?(?:是)?在(?:哪一?个|什么)(?:位置|地方|部位)$|^有几个(?:区域|部分|地方|框|病灶)?$"
+    r"|^(?:说出|告诉我|给出|说明)最[大小]的?(?:那?一?个|那个)?的?(?:大小|尺寸|直径|位置)$"
+    r"|^哪一?[侧边](?:更|比较|最)?(?:重|严重|多|明显)(?:些|一些|一点)?$"
+    r"|^which (?:side|lung|one) is (?:the )?(?:worse|worst|more (?:severe|affected|involved))$"
     r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
     r"|在?哪一?[侧边](?:的?(?:肺|肾|乳房?|眼睛?|脑|卵巢))?|说明类型|在?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
     r"|(?:告诉我|说说|看看)?(?:其中|它们)?(?:哪一?个|谁)(?:更|比较|最)?[大小](?:一些|一点|些|点)?)[呢?？]?$"
 )
+_FARTHEST_ZH = re.compile("^(最[上下左右前后][面边方]?)的?(?:那个|那节|那颗)?呢$")
+_WHICH_TYPE = re.compile(r"^(?:and )?(?:what|which) (?:type|kind)$")
 _FROM = re.compile(r"^(?:and )?how (?:far|close)(?: away)? (?:from|to)\b|^(?=[离距])")
 TYPE_OF_LESION = "what type of lesion is it", "这是什么类型的病变"
 _WHAT_IS_IT = re.compile(  # after a finding was named
     r"^(?:and )?what (?:is|could|might) it (?:be )?(?:most likely|probably)?$"
     r"|^(?:and )?what (?:is|are) (?:it|they) most likely$"
-    r"|^(?:它)?(?:最?可能|大概|考虑)是?(?:什么|哪种)(?:病变|肿瘤|类型|性质)?的?$"
+    r"|^(?:and )?(?:the |its )?(?:type|kind|nature)$|^(?:它的?)?(?:性质|类型)$"
+    r"|^(?:告诉我|说说|看看)?(?:它|这)是(?:个)?(?:什么|啥)(?:东西)?$|^(?:它)?(?:最?可能|大概|考虑)是?(?:什么|哪种)(?:病变|肿瘤|类型|性质)?的?$"
 )
 _QUESTION = re.compile(
     r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
-    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|没有?$|([\u3400-\u9fff])不\1|是否|有没有|有无|怎么|为什么|什么|哪[个些种侧边里儿]|多[大少长宽厚远重]|几[个处颗枚级腔期]"
+    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|没有?$|([\u3400-\u9fff])不\1|是否|有没有|有无|是.{1,12}还是|怎么|为什么|什么|哪[个些种侧边里儿]|多[大少长宽厚远重]|几[个处颗枚级腔期]"
 )
 _TAG = re.compile(
     r"^(?:is|are|isn'?t|aren'?t|does|do|doesn'?t|don'?t|has|have|can|could)(?:n'?t)? (?:there|it|they|he|she|you)$"
@@ -129,7 +143,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     history = ""  # "hand x-ray, any fracture?"
     for clause in clauses(text):
         piece = _IF_SO.sub("", clause.text).strip()
-        if not piece or _PICK_ONE.match(piece):
+        if not piece or _PICK_ONE.match(piece) or _IF_SHOWN.match(piece) or (said and _BY_HOW_MUCH.match(piece)):
             continue
         is_told = clause.is_stated and _TELLS.search(piece) and not any(has(kind, piece, start=0) for kind in _ASKING)
         asks = _asks(piece, terminology, modality, clause.is_asked) and not is_told
@@ -152,7 +166,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
             before = ("abnormality", "异常")
         if _LARGER_OF_ALL.search(piece) and len(all_names) > 1:
             before = enumerated(list(dict.fromkeys(all_names)))
-        filled = _with_finding_before(piece, intents[-1:], terminology, modality) or _with_names_before(
+        filled = _with_finding_before(piece, whole[-1:], intents[-1:], terminology, modality) or _with_names_before(
             piece, before, terminology
         )
         filled = _in_structure_before(filled, intents[-1:], terminology, modality) or filled
@@ -165,9 +179,13 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
             before = f"{before[0]} on the {intent.side}", f"{_SIDES_ZH[intent.side]}{before[1]}"
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
     are_told = all(set(intent.names) <= set(whole_text.names) for intent in intents)
-    are_alike = len(kinds) == 1 and len(have_names) == 1 and are_told and len({intent.side for intent in intents}) == 1
+    sides, of_state = {intent.side for intent in intents}, {asks_if_normal(piece) for piece in whole}
+    are_of_kind = len(kinds) == len(have_names) == len(sides) == len(of_state) == 1 and kinds != {Kind.ANSWER}
+    are_alike = are_of_kind and are_told
     if kinds <= _OF_TWO and len({frozenset(intent.names) for intent in intents}) > 1:
         return whole  # two comparisons are not one of four
+    if any(map(_WHICH_OF_PAIR.match, said)):
+        return whole
     return [] if are_alike or kinds == _TOLD_TOGETHER else whole
 
 
@@ -175,6 +193,12 @@ _SIDE_SAID = re.compile(r"\b(?:left|right)\b|[左右]")
 _ON_SIDE = re.compile(r" on the (?:left|right)$|^[左右]侧(?!.*[和、])")
 _SIDES_ZH = {"left": "左侧", "right": "右侧"}
 _PICK_ONE = re.compile("^[二三四五]选一$")
+_IF_SHOWN = re.compile(  # each answer tells whether it is
+    r"^if (?:it is |they are |it's |you can |at all |any )*"
+    r"(?:visible|present|possible|shown|there|seen|see (?:it|them|any))$"
+    r"|^(?:如果|要是|若)(?:没有|有|能?看[得到见]+|可见|存在)(?:的话)?$"
+)
+_BY_HOW_MUCH = re.compile(r"^(?:and )?by how much$|^(?:相?差|大|小)了?多少$")  # each comparison says so
 _LARGER_OF_ALL = re.compile(
     r"^(?:告诉我|说说|看看)?(?:它们)?(?:哪一?个|谁)(?:更|比较|最)?[大小]|\bwhich (?:one )?is (?:the )?(?:larg|bigg|small)"
 )
@@ -185,7 +209,11 @@ _TELLS = re.compile(
     rf"(?:{_BEGINS}|box|circle|highlight|draw|look|trace|contour|did|could|who|when|why)\b)[a-z0-9]"
 )
 _IN_PICTURE = re.compile(r"\b(?:in|inside|on) there\b|里[面头]")
-_IS_IT = re.compile(r"^(?:and |or |but )?(?:is|was|could|might|may) (?:it|this|that) (?:be )?(?:an? )?[a-z]+\??$")
+_IS_IT = re.compile(
+    r"^(?:and |or |but )?(?:is|was|could|might|may) (?:it|this|that) (?:be )?"
+    r"(?:(?:suspicious|suggestive|likely|probably|consistent|due) )?"
+    r"(?:for |of |with |to )?(?:an? )?[a-z]+\??$"
+)
 
 
 def _with_names_before(piece: str, before: BilingualName, terminology: Terminology) -> str:
@@ -203,23 +231,45 @@ def _with_names_before(piece: str, before: BilingualName, terminology: Terminolo
 
 
 def _with_finding_before(
-    piece: str, before: Sequence[Intent], terminology: Terminology, modality: Modality | None
+    piece: str, said_before: Sequence[str], before: Sequence[Intent], terminology: Terminology, modality: Modality | None
 ) -> str | None:
     """Ask for the finding before in a structure that is all of a part: "pneumonia in the left lung? And in the right?"."""
+    if said_before and (side := _OF_SIDE.search(piece)) and side[2]:
+        structure = _named(said_before[0], terminology, modality).names
+        piece = f"and the {side[2]} {structure[0][0].split()[-1]}" if structure else piece
     found = _named(piece, terminology, modality)
     is_bare = _BARE.search(found.masked.strip(" ?？")) and found.names and not found.generic
-    if not (is_bare and before and before[0].kind is Kind.PRESENCE and before[0].side and before[0].names):
+    if not (is_bare and before) or any(is_finding(name[0]) for name in found.names):
         return None
-    if any(is_finding(name[0]) for name in found.names) or not all(is_finding(name[0]) for name in before[0].names):
+    finding = _finding_asked_in_structure(said_before[0], before[0])
+    if finding is None:
         return None
-    english, chinese = enumerated(before[0].names)
     structures = enumerated(found.names)
-    return f"is there {english} in the {structures[0]}?" if piece.isascii() else f"{structures[1]}有没有{chinese}？"
+    return f"is there {finding[0]} in the {structures[0]}?" if piece.isascii() else f"{structures[1]}有没有{finding[1]}？"
+
+
+_FINDING_IN = re.compile(
+    r"\b(?:any|an?|is there|are there) (?P<en>[a-z]+(?: [a-z]+)?) (?:in|on|of) (?:the|his|her|my)\b"
+    r"|(?:有没有|有无|是否有|有)(?P<zh>[\u3400-\u9fff]{2,6}?)[吗么没]?$"
+)
+
+
+def _finding_asked_in_structure(piece: str, intent: Intent) -> BilingualName | None:
+    """Return the finding that a part asks for in a structure, "a stone in the liver?", in each language; else None."""
+    if intent.kind is Kind.PRESENCE and intent.side and intent.names and all(is_finding(name[0]) for name in intent.names):
+        return enumerated(intent.names)
+    words = [word for word in intent.generic if any(map(is_finding, generic_labels(word)))]
+    asked = _FINDING_IN.search(piece.strip(" ?？"))
+    is_unlabelled = bool(intent.unknown) or intent.kind is Kind.ANSWER  # "calcification in the liver"
+    if not words and asked and is_unlabelled:
+        words = [asked["en"] or asked["zh"]]
+    is_in_structure = asked is not None and (bool(intent.unknown) or bool(intent.names))
+    return enumerated([(word, word) for word in words]) if words and is_in_structure else None
 
 
 def _named(piece: str, terminology: Terminology, modality: Modality | None) -> Named:
     """Find the names of a part, whatever its spelling: "oedema"."""
-    return named(plain_text(piece, terminology)[0], terminology, modality)
+    return named(in_plain_words(piece, terminology, modality)[0], terminology, modality)
 
 
 def _in_structure_before(
@@ -292,17 +342,17 @@ _ARE_THERE = re.compile(r"(?<=\w) (?:is|are) there\W*$")
 
 def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_asked: bool) -> bool:
     """Whether a part names something, or points back, and asks; "is there?" behind a statement does not."""
+    piece = _ARE_THERE.sub("", piece)  # "how many incisors, canines and molars are there?"
     if _GOES_ON.search(piece) or _ASKS_FOR_FINDING.search(piece) or _AND_ONE.match(piece) or _OF_SIDE.match(piece):
         return True
     if any(each.match(piece) for each in (_SIDED_ZH, _BOTH_SIDES, _LEFT_OR_RIGHT_ZH)):
         return True
-    piece = _ARE_THERE.sub("", piece)  # "how many incisors, canines and molars are there?"
     if _WHAT_ABOUT.search(piece) and (found := _named(piece, terminology, modality)) and _BARE.search(found.masked):
         if found.names and all(is_finding(name[0]) for name in found.names):
             return True  # "a brain tumor? and edema?", "脑水肿呢"
     if _CENTRE.search(piece):
         return False  # no answer tells it, but the reading says so
-    masked = _named(piece, terminology, modality).masked
+    masked = named(plain_text(piece, terminology)[0], terminology, modality).masked
     points = MARK in masked or any(each.search(piece) for each in (_INSIDE, _PRONOUN, _OF_SIDE, _FROM))
     is_question = bool(_QUESTION.search(piece)) and not _TAG.search(piece)
     said = words_of(masked)
@@ -310,19 +360,28 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     asks = is_question or any(has(kind, said) for kind in _ASKING)
     is_nameless = any(has(kind, said) for kind in _NAMELESS) or asks_if_normal(piece)
     intent = understand(piece, terminology, modality)
-    if intent.kind is Kind.COMPARE and _RATIO.search(piece):
+    if (intent.kind is Kind.COMPARE and _RATIO.search(piece)) or _EXTREME_ORGAN.search(piece):
         return True
     is_of_image = (is_question or tells_to_say(piece)) and intent.kind in _OF_IMAGE
-    is_of_image |= is_asked and is_question and intent.kind is Kind.ANSWER and has("answer", said)  # "what colour is it?"
-    is_refused = intent.reason is not None and (is_question or asks or intent.reason == "score")  # "Bosniak class"
+    of_names = any(has(kind, said) for kind in ("compare", "distance", "side", "measure", "count"))
+    is_of_image |= is_asked and is_question and intent.kind is Kind.ANSWER and not of_names  # "what colour is it?"
+    says = is_question or asks or is_asked or tells_to_say(piece)
+    is_unlike = intent.reason is not None or not of_names  # "who's bigger?" only goes on
+    is_refused = intent.kind is Kind.IMPOSSIBLE and is_unlike and (says or intent.reason == "score")  # "Bosniak class"
     if is_asked and named_set(piece, modality):
         return True
-    return (bool(points) and asks) or is_nameless or is_of_image or is_refused
+    return (bool(points) and asks) or is_nameless or is_of_image or is_refused or _WHICH_OF_PAIR.match(piece) is not None
 
 
 _WHAT_ABOUT = re.compile(r"^(?:and|what about|how about)\b|呢$")
+_WHICH_OF_PAIR = re.compile(  # "the left or the right eye? where is the disc?"
+    r"^(?:is (?:this|it) )?(?:the |a )?(?:left|right) (?:or (?:the )?(?:left|right) )?"
+    r"(?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)"
+    r"(?: or (?:the )?(?:left|right)(?: [a-z]+)?)?\W*$"
+    "|^(?:请问)?(?:这是|是)?左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)[\u3400-\u9fff]{0,2}还是右[\u3400-\u9fff]{0,4}\\W*$"
+)
 _CENTRE = re.compile(r"^[^?？]*(?:中心点?(?:的?坐标|位置)|\bcent(?:re|er)(?: point)?(?: coordinates)?)\W*$")
-_RATIO = re.compile(r"\bratio\b|杯盘比|\bc ?[/:] ?d\b|\bcdr\b")
+_RATIO = re.compile(r"\bratio\b|杯盘比|(?<![a-z])c ?[/:] ?d(?![a-z])|\bcdr\b")
 _ASKS_FOR_FINDING = re.compile(
     r"^(?:有没有|有无|是否有)(?!哪|什么|.*(?:大|萎缩|扩张)$)[\u3400-\u9fff]{2,5}$"
 )  # also one that nobody knows
@@ -332,6 +391,10 @@ _BARE = re.compile(rf"^(?:and|or|but|what about|how about|那么?|还有)?(?: *t
 def _asks_anew(piece: str, before: str, terminology: Terminology, modality: Modality | None) -> bool:
     """Whether a part that is no more than structures cannot go on with the question before: "enlarged heart? the lungs?"."""
     found = _named(piece, terminology, modality)
+    if _WHAT_ABOUT.search(piece) and _with_finding_before(
+        piece, [before], [understand(before, terminology, modality)], terminology, modality
+    ):
+        return True  # "a stone in the liver? and the kidneys?"
     if MARK in found.masked and named_set(before, modality) and not _named(before, terminology, modality).names:
         return True  # "TB? effusion?"
     if not _BARE.search(found.masked) or not found.names or any(is_finding(name[0]) for name in found.names):
@@ -345,14 +408,19 @@ def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: 
 
     Of a finding in a structure, "a mass in the liver", it is the finding.
     """
+    if _GOES_ON.search(piece):
+        return None  # those of the part before
     if findings := [word for word in intent.unknown if may_be_finding(word)]:  # "hepatic metastases? how many?"
         return findings[0], findings[0]
+    if intent.alike and not intent.generic:
+        return enumerated(terminology.find(piece))  # "a suspicious lesion"
     meant = names_of_words(intent.generic, terminology, modality)
     if intent.generic and 0 < len(intent.names) < len(meant) and all(is_finding(name[0]) for name in intent.names):
         named_here, words = list(intent.names), tuple[str, ...]()
     else:
         is_of_two = intent.kind in (Kind.COMPARE, Kind.DISTANCE)  # the other side is added to those
-        named_here = terminology.find(piece) if intent.generic or is_of_two else list(intent.names)
+        found = _named(piece, terminology, modality).names
+        named_here = found if intent.generic or is_of_two else list(intent.names)
         words = intent.generic if not named_here or set(named_here) < set(intent.names) else ()
     if not (named_here or words):
         return None
@@ -377,6 +445,11 @@ def enumerated(names: Sequence[BilingualName]) -> BilingualName:
     return " and ".join(english for english, _ in names), "和".join(chinese for _, chinese in names)
 
 
+def goes_on(piece: str) -> bool:
+    """Whether a clause only goes on from the one before: "how big?", "请问在哪个位置"."""
+    return _GOES_ON.search(piece) is not None
+
+
 def with_names(piece: str, names: BilingualName) -> str:
     """Put the names in the place of what points back to them."""
     english, chinese = names
@@ -394,11 +467,16 @@ def with_names(piece: str, names: BilingualName) -> str:
         return f"{sided[1]}边有没有{chinese}"
     if (either := _LEFT_OR_RIGHT_ZH.match(piece)) or _BOTH_SIDES.match(piece):
         return f"{chinese}在{(either[1] or '') if either else ''}哪一侧"
+    if farthest := _FARTHEST_ZH.match(piece):
+        return f"{farthest[1]}的{chinese}在哪里"
+    if _WHICH_TYPE.match(piece) and " and " not in english:
+        return f"what type of {english} is it" if piece.isascii() else f"是什么类型的{chinese}"
     if _FROM.search(piece):
         return _FROM.sub(f"how far is the {english} from", piece) if piece.isascii() else f"{chinese}{piece}"
     if _WHAT_IS_IT.search(piece):
         return TYPE_OF_LESION[not piece.isascii()]
-    if _GOES_ON.search(piece):
+    if _GOES_ON.search(piece := _ARE_THERE.sub("", piece)):
         return f"{piece}: the {english}" if piece.isascii() else f"{chinese}{piece}"
+    piece = _AROUND.sub("", piece)
     piece = _INSIDE.sub(lambda match: f"in the {english}" if match.group().isascii() else f"{chinese}里", piece, count=1)
     return _PRONOUN.sub(lambda match: f"the {english}" if match.group().isascii() else chinese, piece, count=1)

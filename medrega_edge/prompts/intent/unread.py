@@ -26,7 +26,7 @@ _BESIDE_ZH = re.compile(
 )
 _IS_THERE_ZH = re.compile("^包[括含]|^[扫拍切显露见看照被出存拔掉摘割插在到进能可会还都也左右双两不没别长显发形]")
 _EMPTY_ZH = re.compile(
-    "并(?:计数|数|测量|标注|标出)|多[大少长宽高厚远]?|几[个颗处枚根节粒条块片张只]?|毛病|问题|异常|[的个了些哪这那张片子图像层面里上中内影处块位啥什么一下点过我问请是哇冇]"
+    "并(?:计数|数|测量|标注|标出)|(?:几|多少)(?:个区域|个部分|[个颗处枚根节粒条块片张只段支])?|多[大长宽高厚远]?|毛病|问题|异常|[的个了些哪这那张片子图像层面里上中内影处块位啥什么一下点过我问请是哇冇]"
 )
 _NEAR = "in|of|on|at|from|within|inside|around|near|along|beside|behind|next to|adjacent to|(?:medi|later)al to"
 _BESIDE = re.compile(
@@ -61,6 +61,7 @@ _NARROWED_ZH = re.compile(rf"(?P<before>{_HAN}+)(?={MARK})|(?<={MARK})(?P<after>
 _OF_ZH = re.compile("的(?:那|这)?(?:个|些|块|颗|处|种)?$")
 _SIZED_ZH = re.compile("(?<![最多更比较哪谁])(巨大|较大|偏大|很大|微小|细小|较小|[大小])(?:的(?:那|这)?个?)?$")
 _MOST_OF_ZH = re.compile("最(?:大|小|长|近)$")
+_FRAGMENTS_ZH = tuple("何述如节段")
 _OWNERS_ZH = tuple("别我他她你您人家者边侧中里内上下面部间张个些那这有到拍扫")
 _SEEN_ZH = re.compile("回声|密度|信号")  # of a lesion: no words of every day
 _LONGEST_ZH = 8  # characters of an idle word
@@ -79,9 +80,14 @@ def beside_names(masked: str, terminology: Terminology) -> Beside:
     if MARK not in masked:
         return Beside()
     said = " ".join(_APART.sub(" , ", masked).split())
-    unknown = tuple(dict.fromkeys(_unknown(said, terminology)))
+    unknown = tuple(word for word in dict.fromkeys(_unknown(said, terminology)) if not _is_fragment(word))
     words = (word for word in dict.fromkeys(_narrowing(said)) if not any(_bare(word) in one for one in unknown))
-    return Beside(unknown, tuple(words))
+    return Beside(unknown, tuple(word for word in words if not _is_fragment(word)))
+
+
+def _is_fragment(word: str) -> bool:
+    """Whether one Chinese character is left, of a word that is cut: "述" of "描述"."""
+    return _bare(word) in _FRAGMENTS_ZH
 
 
 def _bare(word: str) -> str:
