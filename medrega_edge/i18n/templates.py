@@ -62,6 +62,7 @@ TEMPLATES: dict[str, str] = {
     "answer.not_regarded": "Of the question not regarded: {words}.",
     "answer.no_others": "No others were found.",
     "answer.no_comparison": "So there is nothing to compare.",
+    "answer.of_side": "{side!c} side: {text}",
     "answer.no_distance": "So no distance can be given.",
     "answer.no_known_finding": "Not sure: the model knows few findings, and found none of these: {names}.",
     "answer.knows_no_finding": "Not sure: no image like this one in the training data had a finding of what is asked for.",

@@ -18,7 +18,7 @@ from medrega_edge.vocabulary.label_sets import (
     label_set_of,
     named_set,
 )
-from medrega_edge.vocabulary.wording import names_cancer
+from medrega_edge.vocabulary.wording import names_cancer, simplified
 
 _TISSUE = re.compile(
     r"\btissues?\b|\bhistolog|\bpathological diagnosis|\btype of cancer\b|组织(?!液)|病理(?:类型|诊断)|什么癌"
@@ -53,7 +53,7 @@ def classification(text: str, scene: Scene) -> TaskRequest:
         if is_familiar(each.name)
     ]
     is_of_tissue = (
-        _TISSUE.search(text.casefold()) or names_cancer(text) or any(word in text.casefold() for word in BENIGN_OR_NOT)
+        _TISSUE.search(simplified(text)) or names_cancer(text) or any(word in simplified(text) for word in BENIGN_OR_NOT)
     )
     if len(fitting) == 1 and is_of_tissue:  # the class itself tells whether it fits
         return Classify(fitting[0], question=text)

@@ -136,11 +136,11 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
     where only the wider name was learned from images of this kind.
     """
     english, label = name[0], name[context.language is Language.ZH]
-    shared = wider_label(english)
+    modality = context.image_modality()
+    shared = wider_label(english, modality)
     wider = next((each for each in context.terminology.labels if each[0] == shared), None)
     if wider is None:
         return _locate(context, english, label)
-    modality = context.image_modality()
     learned_wider_only = modality is not None and is_known(modality, wider[0]) and not is_known(modality, english)
     attempts: tuple[TaskResult, ...] = ()
     for attempt in (wider[0], english) if learned_wider_only else (english, wider[0]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from medrega_edge.boxes import PixelBox
@@ -11,7 +11,7 @@ from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, asked_text, understand, unknown_parts
-from medrega_edge.prompts.intent.background import without_background
+from medrega_edge.prompts.intent.background import with_signs, without_background
 from medrega_edge.prompts.intent.naming import excluded, only_leaves_out, words_of
 from medrega_edge.prompts.intent.parts import parts, without_how_sure
 from medrega_edge.prompts.intent.phrases import has, pattern
@@ -56,6 +56,7 @@ from medrega_edge.vocabulary.wording import (
     asks_if_normal,
     disease_word,
     generic_key,
+    in_simplified_script,
     is_finding,
     is_part,
     kind_left_out,
@@ -102,31 +103,16 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
     Weights without a terminology get the question as it is typed. Raises UsageError for what no image or this package
     cannot tell, and for a name that the package does not know.
     """
-    try:
-        request = _parsed(text, scene)
-    except UsageError:
-        reasons = list(dict.fromkeys(_refusals_of_parts(text, scene)))
-        if len(reasons) < 2:
-            raise
-        raise UsageError("task.none_answered", reasons=reasons) from None
+    request = _parsed(text, scene)
     if not isinstance(request, Asked):
         return request
     left: tuple[Message, ...] = ()
     if request.intent.kind not in _OF_WHOLE_TEXT:
         left = questions_left_out(text, request.intent, scene.terminology, scene.modality)
         left = left or other_findings_left_out(text)
-    elif isinstance(request.request, VisibleOrgans) and not _OF_STRUCTURES.search(text.casefold()):
+    elif isinstance(request.request, VisibleOrgans) and not _OF_STRUCTURES.search(simplified(text)):
         left = (Message("task.structures_only"),)
     return replace(request, notes=(*request.notes, *left))
-
-
-def _refusals_of_parts(text: str, scene: Scene) -> Iterator[Message]:
-    """Why each question of a text that asks several is refused."""
-    for question in parts(text, scene.terminology, scene.modality, scene.before) if scene.terminology.labels else ():
-        try:
-            parse_intent(question, scene)
-        except UsageError as error:
-            yield error.message
 
 
 _OF_STRUCTURES = re.compile(r"organ|structure|anatom|bone|部位|器官|脏器|结构|解剖|骨")
@@ -138,10 +124,11 @@ _OF_WHOLE_TEXT = (Kind.REPORT, Kind.GROUNDED_REPORT, Kind.ANSWER, Kind.ORGANS)  
 def _parsed(text: str, scene: Scene) -> TaskRequest:
     check_text(text)
     check_words(text)
-    text = without_how_sure(without_background(text)) if scene.terminology.labels else text
+    if scene.terminology.labels:
+        text = without_how_sure(with_signs(without_background(in_simplified_script(text))))
     if scene.terminology.labels:
         questions = parts(text, scene.terminology, scene.modality, scene.before)
-        if several := _several(text, questions or _alternatives_apart(text, scene), scene):
+        if several := _several(text, questions, scene) or _several(text, _alternatives_apart(text, scene), scene):
             return several
     intent = understand(text, scene.terminology, scene.modality)
     if not scene.terminology.labels:
@@ -241,12 +228,14 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     return Asked(text, of_side, request, place, notes=notes)
 
 
-_OTHER_THAN = re.compile(  # "is there anything other than the lung tumor?"
+_OTHER_THAN = re.compile(  # "is there anything other than the lung tumor?", "除了息肉还有别的问题吗"
     r"\b(?:anything|something|any(?:thing)? (?:finding|abnormality|lesion|problem)s?)(?: abnormal| wrong| else)?"
     r" (?:other than|besides|apart from|except)\b"
+    r"|除了?.{1,8}(?:还有|还能|之外|以外|外).{0,6}(?:问题|异常|病变|发现|毛病)"
 )
 _OF_STATE = re.compile(
-    r"(?:normal|abnormal|wrong|ok|okay|fine|healthy|problems?|anything|unusual|issues?|looks?|[正异]常|健康|问题|毛病| )+"
+    r"(?:breast|chest|eye|head|乳腺|乳房|胸部|眼部?|头部|腹部|皮肤"
+    r"|normal|abnormal|wrong|ok|okay|fine|healthy|problems?|anything|unusual|issues?|looks?|[正异]常|健康|问题|毛病| )+"
 )
 _OF_ASKER = re.compile(r"^(?:i|i'm|i am|my|we|he|she)\b|^[我他她俺]")
 _WALL = re.compile(
@@ -274,7 +263,7 @@ _WHICH_OF_PAIR = re.compile(
 
 def _shows_both(text: str, modality: Modality | None) -> bool:
     """Whether an image holds both of a pair: a slice shows both breasts."""
-    return modality in (Modality.CT, Modality.MRI) and re.search("breast|乳", text.casefold()) is not None
+    return modality in (Modality.CT, Modality.MRI) and re.search("breast|乳", simplified(text)) is not None
 
 
 _OR = re.compile(r"\b(?:or|and)\b|还是|或者?|[和与及、]|[?？](?=.*\w)")
@@ -301,7 +290,10 @@ def _finding_of(text: str, scene: Scene) -> str | None:
 
 
 def _several(text: str, questions: Sequence[str], scene: Scene) -> Several | None:
-    """Return a request of all questions that have an answer, and say why others have none; None where none has."""
+    """Return a request of all questions that have an answer, and say why others have none; None without questions.
+
+    Raises UsageError where none has an answer.
+    """
     asked: list[Asked] = []
     refused: list[Message] = []
     for question in questions:
@@ -313,6 +305,12 @@ def _several(text: str, questions: Sequence[str], scene: Scene) -> Several | Non
         else:  # a part may ask several questions itself
             asked += request.questions if isinstance(request, Several) else [request] if isinstance(request, Asked) else []
             refused += request.refused if isinstance(request, Several) else ()
+    reasons = tuple(dict.fromkeys(refused))
+    reasons = tuple(each for each in reasons if each.code != "task.help") or reasons
+    if not asked and len(reasons) == 1:
+        raise UsageError.of(reasons[0])
+    if not asked and reasons:
+        raise UsageError("task.none_answered", reasons=reasons)
     return Several(text, tuple(asked), tuple(refused)) if asked else None
 
 
@@ -333,7 +331,7 @@ def _asks_if_normal(text: str, intent: Intent) -> bool:
 _WHAT_IS_WRONG = re.compile(
     r"\bwhat(?: ?'?s| is| are)? (?:the )?(?:wrong|matter|problems?|abnormal(?:ity|ities)?|issues?|trouble) (?:with|in|of)\b"
     r"|\bwhat (?:[a-z]+ )?(?:abnormalit\w+|findings|problems|patholog\w+|lesions|diseases) (?:are|is|can|do|does)\b"
-    r"|有(?:了)?(?:什么|啥|哪些|何)(?:问题|异常|毛病|病变?|情况)"
+    r"|[里上中]面?有(?:什么|啥)(?:东西)?[吗么呢]|有(?:了)?(?:什么|啥|哪些|何)(?:问题|异常|毛病|病变?|情况)"
 )
 
 

@@ -10,7 +10,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand
 from medrega_edge.prompts.intent.clauses import tells_history
 from medrega_edge.prompts.intent.naming import named, near_another, without_side, words_of
-from medrega_edge.prompts.intent.parts import Clause, asks_for_something, clauses, goes_on, tells_to_say
+from medrega_edge.prompts.intent.parts import Clause, asks_for_something, clauses, goes_on, is_conditional, tells_to_say
 from medrega_edge.prompts.intent.phrases import has, pattern, without_fillers
 from medrega_edge.prompts.intent.unread import has_content
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LABEL_SETS, LabelSet, answers_whether_benign, set_words
@@ -77,7 +77,7 @@ def listed_words(words: Iterable[str], text: str) -> str:
 def _is_regarded(place: re.Match[str], intent: Intent, plain: str) -> bool:
     """Whether names have a place, or the kind of question tells it: the edge of an outline, "in the left or right lobe?"."""
     word = next((group for group in place.groups() if group), place.group())
-    if intent.asks_for_outline and _EDGE.match(place.group()):
+    if intent.asks_for_outline and _EDGE.search(place.group()):
         return True
     if intent.kind is Kind.SIDE and _SIDE_OF_PLACE.search(place.group()) and _LEFT_OR_RIGHT.search(plain):
         return True
@@ -120,7 +120,7 @@ def questions_left_out(
 
 def other_findings_left_out(text: str) -> tuple[Message, ...]:
     """Say that other diseases beside a named one are not looked for: "tuberculosis or any other disease?"."""
-    match = _OR_OTHERS.search(text.casefold())
+    match = _OR_OTHERS.search(simplified(text))
     return (Message("task.question_left_out", question=match.group(1) or match.group(2)),) if match else ()
 
 
@@ -139,13 +139,15 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     told = {without_side(name[0]) for name in answered.names}
     unknown = " ".join(answered.unknown)
     intent = understand(text, terminology, modality)
-    if goes_on(text) and intent.kind in kinds:
+    if is_conditional(text) or (goes_on(text) and intent.kind in kinds):
         return False
     if intent.kind is Kind.CLASSIFY and not _without_classes(words_of(text)):
         return False  # "a melanoma or a keratosis" of a choice
     labels = {without_side(name[0]) for name in intent.names} | {without_side(label) for label in intent.meant}
     said = words_of(named(text, terminology, modality).masked)
     asks = is_asked or has("question", said) or asks_for_something(text)
+    if not is_asked and _HAS.match(text):
+        return False  # "I'm 34 and have fair skin."
     if not is_asked and _VIEW.match(text):
         return False  # "short axis cine."
     if Kind.SIDE in kinds and _LEFT_AND_RIGHT.match(text):
@@ -197,6 +199,7 @@ _LEFT_AND_RIGHT = re.compile(r"(?:in |on )?(?:the )?left (?:\w+ )?or (?:in |on )
 _VIEW = re.compile(
     r"(?:(?:short|long|apical|parasternal|axial|sagittal|coronal|[24][ -]?|two|four|cine|axis|view|chamber)\W*)+$"
 )
+_HAS = re.compile(r"(?:have|has|had) (?!you|he|she|they|i|we)")
 _STAGE = re.compile("(?:第|是|属于)?(?:几|哪一?)[期级]")
 
 
@@ -205,10 +208,10 @@ def is_of_class(text: str) -> bool:
     return all(word in _WORDS_OF_CLASSES for word in without_side(text).split())
 
 
-_OFFERS = re.compile(r"(?:which|what)\b[^:]*:")
+_OFFERS = re.compile(r"(?:which|what)\b[^:-]*(?::| - )")
 _LEAVES_OUT = re.compile(
     r"^(?:and |but |just )*(?:not|no|without|ignor(?:e|ing)|exclud(?:e|ing)|except|skip|leave out|leaving out)\b"
-    r"|^(?:不要|不用|不必|别|不看|除了?|去掉)"
+    r"|^(?:不要|不用|不必|别|不看|除了?|去掉)|(?:不用|不必|不要|别)(?:再)?(?:标|圈|框|画|管)(?:出来?|了)?$"
 )
 _LINK = re.compile(r"^(?:and |then |also |next |finally |the |same |for |plus )*|^(?:然后|还有|另外|再|也|同样|最后)*")
 _WHICH_ONE = re.compile(r"\bwhich (?:one|of (?:them|these|those|the two))\b|哪一?个")
@@ -361,6 +364,9 @@ def is_outside_choice(text: str, classes: Sequence[str]) -> bool:
     if not _CHOICE.search(plain):
         return False
     said = set(re.findall(r"[a-z]+", plain.replace("naev", "nev").replace("mole", "nevus")))
+    plain = plain.replace("鳞癌", "鳞状细胞癌")
+    if re.search("癌|恶性", plain) and any(re.search("癌|恶性", each) for each in classes):
+        return False
     if "痣" in plain and any("痣" in each for each in classes):
         return False
     words = {word for each in classes for word in re.findall(r"[a-z]+", each.casefold())}

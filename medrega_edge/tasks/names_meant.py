@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from medrega_edge.domain import Language, language_of
+from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
 from medrega_edge.prompts.intent.naming import excluded
@@ -47,7 +47,10 @@ _BRAIN_VENTRICLES = {"left lateral ventricle", "right lateral ventricle", "third
 
 def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
     """Return the intent with the names that "it", generic words and exceptions mean; raises UsageError for none."""
-    if not (intent.names or intent.unknown) and intent.kind in _OF_A_LESION and _ONE_LESION.search(simplified(text)):
+    is_nameless = not (intent.names or intent.unknown) and intent.kind in _OF_A_LESION
+    if is_nameless and intent.kind is Kind.SIDE and scene.modality in (Modality.MAMMOGRAPHY, Modality.FUNDUS, Modality.OCT):
+        raise UsageError("task.which_of_pair")
+    if is_nameless and _ONE_LESION.search(simplified(text)):
         lesion = understand("lesion", scene.terminology, scene.modality)
         intent = replace(intent, names=lesion.names, generic=lesion.generic)
     if intent.generic and intent.names and _OTHER_THAN.search(simplified(text)):
@@ -65,6 +68,9 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
             names = _had_by_such(text, intent, scene) or _in_body_part(text, intent, scene.body_part())
         are_both_asked = intent.kind in (Kind.COMPARE, Kind.DISTANCE)
         intent = replace(intent, names=names if are_both_asked else _familiar(names, intent, scene))
+    intent = _of_known_findings(text, _of_known_vertebrae(intent, scene), scene)
+    if intent.kind is Kind.SIDE and intent.unknown and not names_finding(intent):  # "tuberculosis, and in which lung?"
+        raise unknown_name(text, intent, scene)
     if intent.kind is Kind.SIDE and not names_finding(intent):  # "which side of the brain is the infarct on?"
         words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
         findings = names_of_words(words, scene.terminology, scene.modality)
@@ -93,6 +99,47 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         not_of_heart = tuple(name for name in intent.names if name[0] not in _HEART_VENTRICLES)
         intent = replace(intent, names=(*not_of_heart, *of_brain) if of_brain else intent.names)
     return intent
+
+
+_OF_PLACES = (Kind.LOCATE, Kind.SEGMENT, Kind.SIDE, Kind.MEASURE, Kind.COUNT)
+
+
+def _of_known_findings(text: str, intent: Intent, scene: Scene) -> Intent:
+    """Return the question for the findings of a structure that such images had, where its one label is of none of them.
+
+    In an X-ray "an abnormality in the lungs" is no "lung lesion", but a nodule or pneumonia.
+    """
+    if scene.modality is None or intent.kind not in _OF_PLACES or not intent.generic or not intent.names:
+        return intent
+    if is_shown(intent, scene) or not all(is_finding(english) for english, _ in intent.names):
+        return intent
+    here = findings_at([english for english, _ in scene.terminology.find(simplified(text)) if not is_finding(english)])
+    had = tuple(
+        name
+        for name in scene.terminology.labels
+        if name[0] in here & intent.meant and is_known(scene.modality, name[0]) and not scene.is_unfamiliar(name[0])
+    )
+    return replace(intent, names=had, alike=tuple(english for english, _ in had)) if had else intent
+
+
+def _of_known_vertebrae(intent: Intent, scene: Scene) -> Intent:
+    """Return the question with the vertebrae that such images have by level, or by one label: "the lumbar vertebrae"."""
+    if scene.modality is None or not intent.names or intent.kind not in _OF_PLACES:
+        return intent
+    levels = tuple(
+        name for name in scene.terminology.labels if _LEVEL.fullmatch(name[0]) and is_known(scene.modality, name[0])
+    )
+    of_all = tuple(name for name in scene.terminology.labels if name[0] == "vertebra" and is_known(scene.modality, name[0]))
+    is_vertebra = {english for english, _ in intent.names} == {"vertebra"} and intent.kind is not Kind.COUNT
+    if levels and not of_all and is_vertebra:
+        return replace(intent, names=levels, alike=tuple(english for english, _ in levels))
+    are_levels = bool(intent.generic) and all(_LEVEL.fullmatch(english) for english, _ in intent.names)
+    if not (are_levels and of_all) or levels:
+        return intent
+    return replace(intent, names=of_all, generic=(), narrowing=(*intent.narrowing, *intent.generic))
+
+
+_LEVEL = re.compile(r"[CTL]\d{1,2} vertebra")
 
 
 def _had_by_such(text: str, intent: Intent, scene: Scene) -> tuple[BilingualName, ...]:

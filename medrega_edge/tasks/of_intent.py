@@ -83,15 +83,15 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
             raise unknown_name(text, intent, scene)
         case Kind.BODY_PART if scene.prompts.modalities and Task.REPORT in scene.tasks:
             return BodyPart(tells_kind=has("kind_of_image", simplified(text).casefold()))
-        case Kind.ORGANS if _PLACE.search(text.casefold()) or _TOUCHES.search(text.casefold()):
+        case Kind.ORGANS if _PLACE.search(simplified(text)) or _TOUCHES.search(simplified(text)):
             raise UsageError("task.impossible_relation")
         case Kind.ORGANS if disease_word(text) or has("enlarged", simplified(text).casefold()):
             raise UsageError("task.impossible")  # that an organ is there does not tell that it is enlarged
-        case Kind.ORGANS if _SYSTEM.search(text.casefold()) and Task.VQA in scene.tasks:
+        case Kind.ORGANS if _SYSTEM.search(simplified(text)) and Task.VQA in scene.tasks:
             return AnswerQuestion(text)  # boxes do not tell which system an organ belongs to
         case Kind.ORGANS if Task.DETECT in scene.tasks:
             others = excluded(simplified(text), scene.terminology)
-            if not others and _UNSEEN.search(text.casefold()):
+            if not others and _UNSEEN.search(simplified(text)):
                 raise UsageError("task.impossible")
             return VisibleOrgans(tuple(english for english, _ in others))
         case Kind.CLASSIFY if _TELL_APART.search(simplified(text).casefold()) and not names_class(text, scene.modality):
@@ -99,13 +99,13 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
         case Kind.CLASSIFY if intent.unknown and not names_class(text, scene.modality):  # "glaucoma?": no set has it
             raise unknown_name(text, intent, scene)
         case Kind.CLASSIFY if (
-            _VIEW.search(text.casefold()) and scene.modality is not Modality.ULTRASOUND and Task.VQA in scene.tasks
+            _VIEW.search(simplified(text)) and scene.modality is not Modality.ULTRASOUND and Task.VQA in scene.tasks
         ):
             return AnswerQuestion(text)  # views are classes of echocardiograms alone
         case Kind.CLASSIFY if Task.CLASSIFY in scene.tasks:
             return classification(text, scene)
         case Kind.PRESENCE if (
-            scene.modality is Modality.DERMOSCOPY and _MOLE.search(text.casefold()) and Task.CLASSIFY in scene.tasks
+            scene.modality is Modality.DERMOSCOPY and _MOLE.search(simplified(text)) and Task.CLASSIFY in scene.tasks
         ):
             return classification(text, scene)  # the box of a lesion does not tell that it is a mole
         case Kind.PRESENCE | Kind.CLASSIFY if (
@@ -114,11 +114,11 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
             return classification(text, scene)
         case Kind.PRESENCE | Kind.ANSWER | Kind.LOCATE if (
             scene.modality in (Modality.FUNDUS, Modality.OCT)
-            and _DIABETIC.search(text.casefold())
+            and _DIABETIC.search(simplified(text))
             and Task.CLASSIFY in scene.tasks
         ):
             return Classify("macular-edema", question=text)  # the class, and not the fluid
-        case Kind.PRESENCE | Kind.ANSWER if scene.modality is Modality.PATHOLOGY and _TISSUE.search(text.casefold()):
+        case Kind.PRESENCE | Kind.ANSWER if scene.modality is Modality.PATHOLOGY and _TISSUE.search(simplified(text)):
             return classification(text, scene)  # a box of the lung is no answer to "is this lung tissue?"
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in scene.tasks:
             return classification(text, scene)
@@ -205,12 +205,12 @@ def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
         and intent.unknown
         and any(map(may_be_finding, intent.unknown))
         and not any(is_finding(english) for english, _ in intent.names)
-        and not _LISTED.search(text.casefold())
+        and not _LISTED.search(simplified(text))
     ):
         raise unknown_name(text, replace(intent, generic=()), scene)  # "a hernia at L4?"
     is_of_many = {"tooth", "vertebra"} & {english.split()[-1] for english, _ in intent.names}
     may_be_gone = intent.kind is Kind.COUNT or (intent.kind in (Kind.PRESENCE, Kind.LOCATE) and is_of_many)
-    if may_be_gone and GONE.search(text.casefold()):
+    if may_be_gone and GONE.search(simplified(text)):
         raise UsageError("task.impossible")  # boxes tell how many are there
     if intent.kind in (Kind.LOCATE, Kind.SEGMENT):
         names = [english for english, _ in intent.names]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from medrega_edge.answer import Answer, ImageFacts, Region
-from medrega_edge.domain import Modality
+from medrega_edge.domain import Language, Modality
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import sentence_of_regions
@@ -64,11 +64,12 @@ def _side_at(across: float, left_edge: str) -> str:
 
 
 def on_side(answer: Answer, side: str) -> Answer:
-    """Leave out the regions on the other side than a question asks for, and say so. A view from the side has none."""
+    """Leave out the regions on the other side than a question asks for, and say so, or that a view has no sides."""
     try:
         left_edge, is_assumed = _left_edge(answer.image.sides, answer.image.modality)
     except UsageError:
-        return answer
+        told = Message("task.words_left_out", words=[_SIDE_NAMES[side]])
+        return replace(answer, warnings=(*answer.warnings, told))
     there = tuple(each for each in answer.regions if _side_of(each, answer, left_edge) in (side, "middle"))
     left_out = [each for each in answer.regions if each not in there]
     if not left_out:
@@ -89,6 +90,20 @@ def may_be_on(side: str, across: float, sides: Sequence[str] | None, modality: M
     except UsageError:
         return True
     return _side_at(across, left_edge) in (side, "middle")
+
+
+def has_sides(image: ImageFacts) -> bool:
+    """Whether the sides of the patient are known or assumed, as in images from the front."""
+    try:
+        _, is_assumed = _left_edge(image.sides, image.modality)
+    except UsageError:
+        return False
+    return not is_assumed or image.modality in _FROM_THE_FRONT
+
+
+def of_one_side(text: str, side: str, language: Language) -> str:
+    """Return a text that speaks of one side of the patient, beginning with that side."""
+    return Message("answer.of_side", side=_SIDE_NAMES[side], text=text).text(language)
 
 
 def outermost(regions: Sequence[Region], side: str, image: ImageFacts) -> tuple[Region, Message]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from medrega_edge.domain import Language, Modality
 from medrega_edge.vocabulary.answers import offers_choice
+from medrega_edge.vocabulary.wording import simplified
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def names_class(text: str, modality: Modality | None) -> bool:
 
 def _scores(text: str, modality: Modality | None) -> dict[str, int]:
     """How much each set for the kind of image is named; "normal" alone, which many sets have, counts least."""
-    text, scores = text.casefold(), {}
+    text, scores = simplified(text), {}
     for each in LABEL_SETS.values():
         if modality is None or modality in each.modalities:
             named = [pair for pair in each.labels if any(name.casefold() in text for name in pair)]
@@ -237,7 +238,7 @@ _OF_BENIGN = (*BENIGN_OR_NOT, "melanoma", "adenocarcinoma", "normal")  # words o
 def answers_whether_benign(text: str, name: str) -> bool:
     """Whether the labels of a set tell benign from malignant, if a question asks that."""
     labels = [each for label in LABEL_SETS[name].labels for each in label]
-    is_asked = any(word in text.casefold() for word in BENIGN_OR_NOT)
+    is_asked = any(word in simplified(text) for word in BENIGN_OR_NOT)
     return not is_asked or any(word in label for label in labels for word in _OF_BENIGN)
 
 
@@ -251,9 +252,9 @@ def candidate_sets(text: str, modality: Modality | None) -> tuple[str, ...]:
     One that offers a choice of its own, "cystic or solid", means none.
     """
     fitting = [each for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
-    if _GRADE.search(text.casefold()):
+    if _GRADE.search(simplified(text)):
         fitting = [each for each in fitting if each.name in _GRADED]
-    if any(word in text.casefold() for word in BENIGN_OR_NOT):
+    if any(word in simplified(text) for word in BENIGN_OR_NOT):
         fitting = [each for each in fitting if any(label.startswith(BENIGN_OR_NOT) for label, _ in each.labels)]
     elif offers_choice(text):
         return ()
@@ -262,7 +263,7 @@ def candidate_sets(text: str, modality: Modality | None) -> tuple[str, ...]:
 
 def named_set(text: str, modality: Modality | None) -> str | None:
     """Return the name of the set, for a kind of image, that a question names by one of its words: "TB"."""
-    text, words = text.casefold(), f" {' '.join(re.findall('[a-z]+', text.casefold()))} "
+    text, words = simplified(text), f" {' '.join(re.findall('[a-z]+', simplified(text)))} "
     named = {
         name: said
         for name in _FINDING_SETS

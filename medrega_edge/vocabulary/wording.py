@@ -38,6 +38,11 @@ def simplified(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold().translate(_table()["traditional"])
 
 
+def in_simplified_script(text: str) -> str:
+    """Return a text in simplified characters, as far as the terms need them; its case and its width stay."""
+    return text.translate(_table()["traditional"])
+
+
 _LIST_SIGN = re.compile(r"(?:^|(?<=[\s\u3400-\u9fff,;:?.]))([a-h1-9])[.、)](?= ?[a-z\u3400-\u9fff])")
 
 
@@ -327,10 +332,11 @@ def is_finding(label: str) -> bool:
     return any(word in label.casefold() for word in _table()["finding_words"])
 
 
-def wider_label(label: str) -> str | None:
-    """Return the English label that a structure has together with others; None for most."""
+def wider_label(label: str, modality: str | None = None) -> str | None:
+    """Return the English label that a structure has together with others, in a kind of image; None for most."""
     wider: dict[str, str] = _table()["wider"]
-    return wider.get(label)
+    in_kind: dict[str, str] = _table()["wider_in"].get(modality or "", {})
+    return wider.get(label) or in_kind.get(label)
 
 
 def is_of_midline(label: str) -> bool:

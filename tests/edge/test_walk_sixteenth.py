@@ -61,7 +61,7 @@ def test_tissue_of_an_organ_is_no_organ_to_find(parse):
 
 def test_a_choice_of_windows_is_told_where_it_is_not_answered(parse):
     asked = parse("纵隔窗还是肺窗？左肺、右肺分别在哪里", "ct")
-    assert [note.code for note in asked.notes] == ["task.question_left_out"]
+    assert [question.intent.kind for question in asked.questions] == ["answer", "locate"]
 
 
 def test_a_place_of_a_finding_is_told_beside_its_side(parse):

@@ -63,7 +63,7 @@ def test_what_follows_a_structure_may_be_another_thing(parse):
     [
         ("Is there posterior shadowing? Mark the mass.", Modality.ULTRASOUND, None),
         ("Is there papilloedema? Where's the disc?", Modality.FUNDUS, None),
-        ("Name the retinal layers and show the fluid", Modality.OCT, ["name the retinal layers"]),
+        ("Name the second layer and show the fluid", Modality.OCT, ["name the second layer"]),
         ("Is the optic disc cupped? Where is the disc?", Modality.FUNDUS, None),
         ("Where is the heart? I would love to know, dear.", Modality.XRAY, []),
         ("liver vs spleen, who's bigger", Modality.CT, []),
@@ -186,7 +186,9 @@ def test_a_finding_that_no_such_image_had_is_not_denied(terminology):
 
 
 def test_a_structure_whose_findings_are_unknown_is_said(parse):
-    assert parse("肝脏、胆囊和胰腺有没有肿瘤", Modality.CT).place == "胆囊、胰腺"
+    several = parse("肝脏、胆囊和胰腺有没有肿瘤", Modality.CT)
+    assert [english for asked in several.questions for english, _ in asked.intent.names] == ["liver tumor"]
+    assert [message.code for message in several.refused] == ["task.unknown_name_here"] * 2
 
 
 def test_where_another_structure_lies_is_said_to_be_left_out(parse):

@@ -180,8 +180,11 @@ _OF_REGIONS = (
 _OF_BOXES = (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE, Kind.COUNT, Kind.PRESENCE)
 _OF_ONE_SIDE = (Kind.LOCATE, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE)
 _LEFT = re.compile(r"\bleft(?! over| out| behind)\b|左(?!右)")
-_OF_LIMB = re.compile(  # of a history: "left-sided weakness"
-    r"\b(?:left|right|[lr])[- ]?sided? (?:\w+ )?(?:weakness|pain|numbness|paralysis|hemiplegia|hemiparesis)"
+_OF_LIMB = re.compile(  # of a history, "left-sided weakness", of what one film shows, and of a lobe
+    r"\b(?:left|right) (?:arm|leg|hand|foot|hip|knee|ankle|wrist|elbow|shoulder|thigh|calf|finger|toe|femur|tibia)s?\b"
+    r"|[左右](?:侧|边)?(?:手|脚|腿|臂|髋|膝|踝|腕|肘|肩|足|趾|指|上肢|下肢|肢体|股骨|胫骨|腓骨|桡骨|尺骨|肱骨|锁骨)"
+    r"|[左右](?:[上下]腹|侧?腰|腹)(?=.{0,3}[疼痛])|(?<=肝)(?:脏|的)?[左右]叶|[左右]肝叶"
+    r"|\b(?:left|right|[lr])[- ]?sided? (?:\w+ )?(?:weakness|pain|numbness|paralysis|hemiplegia|hemiparesis)"
     r"|\b(?:left|right) (?:arm|leg|hand|face|facial|flank|sided) (?:weakness|pain|numbness|droop)"
     r"|[左右](?:侧|边)?(?:肢体?|上肢|下肢|半身|偏瘫|面部|手臂?|脚|腿|胳膊|腰部?疼?)(?=.{0,4}(?:无力|麻|疼|痛|瘫|乏力))"
 )

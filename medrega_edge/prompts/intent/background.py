@@ -38,6 +38,11 @@ _OF_AGE = re.compile(
 )
 
 
+_INDICATION = re.compile(  # "Colonoscopy for iron deficiency anaemia."
+    r"^\W*(?:[a-z-]+ ){0,3}[a-z-]*(?:scopy|scan|ct|mri|x-?ray|ultrasound|smear|biopsy|examination|imaging)"
+    r" (?:done |performed )?for [^.,:;?]{3,60}[.:;]\s*",
+    re.IGNORECASE,
+)
 _VALUE = re.compile(
     r"\b(?:my |his |her |the )?(?:gcs|nihss|mrs|pack years?|hr|rr|sats?|spo2|temp|temperature|hb|wbc|bmi|ca[- ]?125"
     r"|ca[- ]?19[-.]9|ca[- ]?15[-.]3|afp|cea|psa|hba1c|hcg|crp|esr|egfr|creatinine|ha?emoglobin)(?![a-z])(?: level)?"
@@ -49,7 +54,22 @@ _VALUE = re.compile(
 
 def without_background(text: str) -> str:
     """Return a text without who asks, the patient's age before the question, and values; the text where no word is left."""
-    for background in (_ASKER, _OF_AGE, _VALUE):
+    for background in (_ASKER, _OF_AGE, _INDICATION, _VALUE):
         rest = background.sub(" " if background is _VALUE else "", text)
         text = rest if re.search(r"\w", rest) else text
     return text
+
+
+_SPACED_ZH = re.compile(r"(?<=[\u3400-\u9fff]) +(?=[\u3400-\u9fff])")
+_WORD_AT_END = re.compile("[\u3400-\u9fff]+$")
+
+
+def _is_list(text: str, space: re.Match[str]) -> bool:
+    """Whether a space stands between short names, "肝 胆 胰 脾都在哪里", and not between two clauses."""
+    before = _WORD_AT_END.search(text[: space.start()])
+    return before is not None and len(before.group()) <= 2
+
+
+def with_signs(text: str) -> str:
+    """Return a Chinese text with signs in the place of spaces: "肝 胆 脾在哪里", "病变在哪里 对称吗"."""
+    return _SPACED_ZH.sub(lambda space: "、" if _is_list(text, space) else "\uff0c", text)

@@ -27,6 +27,7 @@ _NEEDS: Mapping[str, Callable[[Facts], bool]] = {
     "no findings": lambda facts: not any(is_finding(name[0]) for name in facts.names),
     "structures": lambda facts: bool(facts.names) and not any(is_finding(name[0]) for name in facts.names),
     "of many": lambda facts: any(is_of_many(name[0]) for name in facts.names),
+    "no box": lambda facts: not facts.has_box,
     "no locate": lambda facts: not facts.has("locate"),
     "no outline": lambda facts: not facts.has("outline"),
 }

@@ -16,6 +16,8 @@ _CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<
 _PRONOUN = re.compile(r"\b(?:it|them|that one)\b|它|[把将给]其")
 _WHICH_ONE = re.compile(r"which (?:one )?(?:is|lies|sits)\b|哪一?个")
 _POINTS = re.compile(r"\b(?:it|this|that)\b|^\W*那?(?:是不是|是否|是)")
+_WHICH_ZH = re.compile("哪[个颗些几节根块]")
+_WHETHER_ZH = re.compile("([\u3400-\u9fff])不\\1")
 _WHAT = re.compile(r"\W*what(?: is| are| ?'?s)\b")  # "what's the abnormality?"
 _SIDE = re.compile(  # of a finding; a history has those of limbs
     r"\b(?:left|right)\b(?![- ](?:sided|arm|leg|face|hemi|eye|hand|foot|knee|shoulder|hip))"
@@ -149,10 +151,11 @@ class _Clause:
 
     @property
     def asks(self) -> bool:
-        is_question = has("question", self.said) or self.is_asked
+        is_question = has("question", self.said) or self.is_asked or _WHETHER_ZH.search(self.said) is not None
         is_of_state = self.is_named and has("state", self.said) and (is_question or asks_if_normal(self.text))
         asks_for_it = has("presence_strong", self.said) or (is_question and has("presence", self.said))
-        asks_what = self.is_named and self.is_asked and _WHAT.match(self.text) is not None
+        is_what = (self.is_asked and _WHAT.match(self.text)) or _WHICH_ZH.search(self.text)
+        asks_what = self.is_named and is_what is not None
         return self.asks_strongly or asks_for_it or is_of_state or asks_what
 
     @property

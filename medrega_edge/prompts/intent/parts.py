@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from medrega_edge.domain import Modality
-from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
+from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand, unknown_word
+from medrega_edge.prompts.intent.conjoined import one_for_each
 from medrega_edge.prompts.intent.naming import Named, named, without_side, words_of
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.prompts.intent.reading import in_plain_words
@@ -21,6 +22,7 @@ from medrega_edge.vocabulary.wording import (
     generic_labels,
     is_finding,
     may_be_finding,
+    places_in,
     simplified,
     without_list_signs,
 )
@@ -35,9 +37,13 @@ _BOUNDARY = re.compile(
     r"[?？。;；\n]"
     r"|(?:(?<= size)|(?<= position)|(?<= location)|(?<= number)|(?<= side)) ?(?:,|/|,? and)(?= ?(?:the |its )?"
     r"(?:size|position|location|number|type|side|laterality)\b)"
+    # Chinese is often typed without a sign between two questions: "息肉多大在哪".
+    r"|(?<=多大)(?=在哪|几个|良性|恶性|是不?是|有没有)|(?<=在哪)(?=多大|有多大|几个|有几|良性|恶性|大小)"
+    r"|(?<=在哪[里儿])(?=多大|有多大|几个|有几|良性|恶性|大小|有没有|是不?是)|(?<=几[个颗枚处])(?=在哪|多大|良性|恶性)"
+    r"|(?<=恶性)(?=多大|在哪)|(?<=吗)(?=有没有|在哪|多大|几个|是不?是|良性|能不能|严重)"
     r"|(?:(?<=位置)|(?<=大小)|(?<=多大)|(?<=在哪)|(?<=哪里)|(?<=哪儿)|(?<=数量)|(?<=个数))[、/]|(?<=位置)[及和与](?=大小|数量|形态|范围)"
     r"|[,，](?! ?\d)|(?<!\d)[,，]|(?<=[a-z\u3400-\u9fff][a-z\u3400-\u9fff])[.!！](?=\s)"
-    r"|然后|并且?(?!列)|以及|同时|顺便|最后"
+    r"|然后|并且?(?!列)|以及(?=[有是在多几怎什哪其它测量标比判说给请把]|大小|位置|数量)|同时|顺便|最后"
     r"|(?:\b(?:and|then|also|plus)|&)(?= (?:please |then |also )?"
     rf"(?:{_BEGINS}|if (?:so|yes|there))\b)"
 )
@@ -51,6 +57,7 @@ _INSIDE = re.compile(
     r"\b(?:in|inside|within|on) (?:(?:one|any|either|both|each|all) of )?(?:it|them|there)\b"
     r"|(?:它们?|其)?(?:里面|里头|其中|上面|内部)"
 )
+_DRAWS = re.compile(r"\b(?:box|circle|draw|outline|line|rectangle|contour)\b")
 _AROUND = re.compile(r" (?:around|surrounding) (?:it|them)\b")  # no label tells where an edema lies
 _PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\b(?:both(?: of them)?|each(?: one| of them)?)$|它们?")
 _OF_SIDE = re.compile(
@@ -58,6 +65,7 @@ _OF_SIDE = re.compile(
 )  # of the pair before: "where is the right one?"
 _LEFT_OR_RIGHT_ZH = re.compile(
     "^(?:是)?(?:分别)?(?:位于|在)?((?:图像?|图片|画面|片子)(?:上|里|中)?的?)?左([\\u3400-\\u9fff]{0,3})还是(?:在)?右\\2$"
+    "|^(?:是)?(?:分别)?(?:位于|在)?右([\\u3400-\\u9fff]{0,3})还是(?:在)?左\\3$"
 )
 _SIDED_ZH = re.compile("^那?([左右])[边侧](?:也)?(?:有没有|有吗|有|呢)[吗么呢]?$")
 _BOTH_SIDES = re.compile("^(?:是)?(?:双侧|两侧|两边)(?:都)?(?:有)?[吗么]$")
@@ -85,11 +93,11 @@ _GOES_ON = re.compile(
     r"|how (?:big|large|wide|long|many)(?: is the (?:largest|biggest|smallest)(?: one)?)?"
     r"|(?:on |in )?(?:which|what) (?:side|hemisphere|lobe|segment|zone|quadrant|part|level|finger|toe|bone"
     r"|lung|kidney|breast|eye|hand|leg|half)"
-    r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
+    r"|(?:tell me |say )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
     r"(?: one)?)$"
     r"|^(?:它的?)?(?:性质|类型)$|^(?:它的?)?大小(?:怎样|怎么样|如何)$|^(?:最大|最小)的(?:[那一][个处颗块枚])?(?:有)?(?:多[大少长宽]|在哪[里儿]?)$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
     r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量](?:有)?(?:多[大长宽])?$"
-    r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置在|位于)哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小长]的(?:那[个条块颗处])?(?:是|有)?哪一?[个条块颗处根]$"
+    r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置在|位于)哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[上下左右前后][面边方]?的?那?[个节颗]?是哪一?[个节颗]$|^最[大小长]的(?:那[个条块颗处])?(?:是|有)?哪一?[个条块颗处根]$"
     r"|^最[上下左右前后][面边方]?的?(?:那个|那节|那颗)?呢$|^(?:and )?(?:what|which) (?:type|kind)$"
     r"|^(?:请|再|帮我)?(?:框|圈|标|勾|画|量)(?:一下|出)?最[大小]的?(?:那个|一个|那块)?(?:出来)?$"
     r"|^(?:有|共|一共)?几个框$"
@@ -102,9 +110,15 @@ _GOES_ON = re.compile(
     r"|^(?:请问)?(?:是)?在(?:哪一?个|什么)(?:位置|地方|部位)$|^有几个(?:区域|部分|地方|框|病灶)?$"
     r"|^(?:说出|告诉我|给出|说明)最[大小]的?(?:那?一?个|那个)?的?(?:大小|尺寸|直径|位置)$"
     r"|^哪一?[侧边](?:更|比较|最)?(?:重|严重|多|明显)(?:些|一些|一点)?$"
+    r"|^(?:请|再|帮我)?(?:指出|找出|标出|圈出|框出|说出|告诉我)最[大小长]的?(?:那?一?[个颗枚处]|那个)?$"
+    r"|^(?:请|再|帮我)?(?:估计|估算|评估)(?:一下)?(?:其|它的?)?(?:大小|尺寸|面积|最?[大长]径)$"
+    r"|^(?:是)?(?:在|位于)?[上下][\u3400-\u9fff]{0,2}还是(?:在)?[上下][\u3400-\u9fff]{0,2}$"
+    r"|^(?:说明|告诉我|写明)?(?:一?共|总共)?有?几[个枚颗处]$|^(?:在)?哪一?个?(?:肾|肺|乳房?|眼睛?|半球)$"
+    r"|^在(?:图像?|图片|片子|画面)?[上里中]?的?(?:什么|哪一?个)(?:位置|地方|部位)$|^(?:很|特别)?(?:严重|危险|要紧)(?:吗|不)?$"
+    r"|^(?:请)?(?:判断|说明|指出|告诉我)?(?:它|其)?(?:是|属于)?(?:哪一?种|什么|哪一?类)(?:类型|种类|性质|型)的?$"
     r"|^which (?:side|lung|one) is (?:the )?(?:worse|worst|more (?:severe|affected|involved))$"
     r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
-    r"|在?哪一?[侧边](?:的?(?:肺|肾|乳房?|眼睛?|脑|卵巢))?|说明类型|在?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
+    r"|在?哪一?[侧边](?:的?(?:肺|肾|乳房?|眼睛?|脑|卵巢))?|说明类型|在?哪一?个?(?:脑叶|肺叶|肝叶|叶|肝段|段|象限|节段)|^位于哪一?个?(?:脑叶|肺叶|叶|段|象限)"
     r"|(?:告诉我|说说|看看)?(?:其中|它们)?(?:哪一?个|谁)(?:更|比较|最)?[大小](?:一些|一点|些|点)?)[呢?？]?$"
 )
 _FARTHEST_ZH = re.compile("^(最[上下左右前后][面边方]?)的?(?:那个|那节|那颗)?呢$")
@@ -115,11 +129,12 @@ _WHAT_IS_IT = re.compile(  # after a finding was named
     r"^(?:and )?what (?:is|could|might) it (?:be )?(?:most likely|probably)?$"
     r"|^(?:and )?what (?:is|are) (?:it|they) most likely$"
     r"|^(?:and )?(?:the |its )?(?:type|kind|nature)$|^(?:它的?)?(?:性质|类型)$"
+    r"|^(?:请)?(?:判断|说明|指出|告诉我)?(?:它|其)?(?:是|属于)?(?:哪一?种|什么|哪一?类)(?:类型|种类|性质|型)的?$"
     r"|^(?:告诉我|说说|看看)?(?:它|这)是(?:个)?(?:什么|啥)(?:东西)?$|^(?:它)?(?:最?可能|大概|考虑)是?(?:什么|哪种)(?:病变|肿瘤|类型|性质)?的?$"
 )
 _QUESTION = re.compile(
     r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
-    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|没有?$|([\u3400-\u9fff])不\1|是否|有没有|有无|是.{1,12}还是|怎么|为什么|什么|哪[个些种侧边里儿]|多[大少长宽厚远重]|几[个处颗枚级腔期]"
+    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|没有?$|([\u3400-\u9fff])不\1|是否|有没有|有无|是.{1,12}还是|[\u3400-\u9fff]还是[\u3400-\u9fff]|第几|怎么|为什么|什么|哪[个些种侧边里儿颗几节根块]|多[大少长宽厚远重]|几[个处颗枚级腔期]"
 )
 _TAG = re.compile(
     r"^(?:is|are|isn'?t|aren'?t|does|do|doesn'?t|don'?t|has|have|can|could)(?:n'?t)? (?:there|it|they|he|she|you)$"
@@ -137,23 +152,9 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     Each part has to ask by itself. They ask in different ways, or one has a name that is unknown: one answer would drop it.
     A part that points back to the names of the part before gets them; the first one those of the question `before`.
     """
-    if _RANKED.match(simplified(text).casefold()):
+    if _RANKED.match(simplified(text)) or _OFFERED.match(simplified(text)):
         return []  # "rank the liver, the pancreas and the kidneys by size"
-    said: list[str] = []
-    history = ""  # "hand x-ray, any fracture?"
-    for clause in clauses(text):
-        piece = _IF_SO.sub("", clause.text).strip()
-        if not piece or _PICK_ONE.match(piece) or _IF_SHOWN.match(piece) or (said and _BY_HOW_MUCH.match(piece)):
-            continue
-        is_told = clause.is_stated and _TELLS.search(piece) and not any(has(kind, piece, start=0) for kind in _ASKING)
-        asks = _asks(piece, terminology, modality, clause.is_asked) and not is_told
-        if asks or (said and _asks_anew(piece, said[-1], terminology, modality)):
-            said.append(f"{history}{piece}")
-            history = ""
-        elif said:
-            said[-1] += f", {piece}{'?' if clause.is_asked else ''}"  # else nobody sees that it asked
-        else:
-            history += f"{piece}, "
+    said, history, is_of_each = _asking_pieces(text, terminology, modality)
     is_one = not 2 <= len(said) <= _MOST or any(_LEFT_OUT.search(piece) for piece in (history, *said))
     whole_text = None if is_one else understand(text, terminology, modality)
     if whole_text is None or whole_text.kind is Kind.GROUNDED_REPORT:
@@ -162,12 +163,14 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     intents: list[Intent] = []
     all_names: list[BilingualName] = []
     for piece in said:
-        if _WHERE.match(piece) and intents and intents[-1].kind in (Kind.REPORT, Kind.CLASSIFY) and not intents[-1].names:
+        if _WHERE.match(piece) and not before[0] and intents and intents[-1].kind in (Kind.REPORT, Kind.CLASSIFY):
             before = ("abnormality", "异常")
         if _LARGER_OF_ALL.search(piece) and len(all_names) > 1:
             before = enumerated(list(dict.fromkeys(all_names)))
-        filled = _with_finding_before(piece, whole[-1:], intents[-1:], terminology, modality) or _with_names_before(
-            piece, before, terminology
+        filled = (
+            (_WHICH_OF_PAIR.match(piece) and piece)
+            or _with_finding_before(piece, whole[-1:], intents[-1:], terminology, modality)
+            or _with_names_before(piece, before, terminology)
         )
         filled = _in_structure_before(filled, intents[-1:], terminology, modality) or filled
         intent = understand(filled, terminology, modality)
@@ -179,14 +182,60 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
             before = f"{before[0]} on the {intent.side}", f"{_SIDES_ZH[intent.side]}{before[1]}"
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
     are_told = all(set(intent.names) <= set(whole_text.names) for intent in intents)
-    sides, of_state = {intent.side for intent in intents}, {asks_if_normal(piece) for piece in whole}
-    are_of_kind = len(kinds) == len(have_names) == len(sides) == len(of_state) == 1 and kinds != {Kind.ANSWER}
-    are_alike = are_of_kind and are_told
+    asked = {  # what one answer regards
+        (intent.side, intent.unknown, asks_if_normal(piece), *(place.group() for place in places_in(piece)))
+        for piece, intent in zip(whole, intents, strict=True)
+    }
+    are_alike = len(kinds) == len(have_names) == len(asked) == 1 and kinds != {Kind.ANSWER} and are_told
     if kinds <= _OF_TWO and len({frozenset(intent.names) for intent in intents}) > 1:
         return whole  # two comparisons are not one of four
-    if any(map(_WHICH_OF_PAIR.match, said)):
+    if is_of_each or any(map(_WHICH_OF_PAIR.match, said)):
         return whole
     return [] if are_alike or kinds == _TOLD_TOGETHER else whole
+
+
+def _asking_pieces(text: str, terminology: Terminology, modality: Modality | None) -> tuple[list[str], str, bool]:
+    """Return the pieces of a text that ask, each with what only tells, what tells behind all, and whether one is of several.
+
+    Of several structures in which one finding is asked for, each has a piece of its own.
+    """
+    said: list[str] = []
+    history = ""  # "hand x-ray, any fracture?"
+    sentences = _SENTENCES.findall(without_list_signs(simplified(text)))
+    each = [one_for_each(sentence, terminology) for sentence in sentences]
+    if each == sentences:
+        return *_pieces(text, said, history, terminology, modality), False
+    for sentence, apart in zip(sentences, each, strict=True):
+        if apart == sentence:
+            said, history = _pieces(sentence, said, history, terminology, modality)
+        else:
+            first, *others = apart.strip("? ").split("? ")
+            said, history = [*said, f"{history}{first}", *others], ""
+    return said, history, True
+
+
+def _pieces(
+    text: str, said: list[str], history: str, terminology: Terminology, modality: Modality | None
+) -> tuple[list[str], str]:
+    """Add the pieces of a text that ask to those that are `said` before it; `history` is what was told before them."""
+    for clause in clauses(text):
+        piece = _IF_SO.sub("", clause.text).strip()
+        if not piece or _PICK_ONE.match(piece) or is_conditional(piece) or (said and _BY_HOW_MUCH.match(piece)):
+            continue
+        is_told = clause.is_stated and _TELLS.search(piece) and not any(has(kind, piece, start=0) for kind in _ASKING)
+        asks = _asks(piece, terminology, modality, clause.is_asked) and not is_told
+        if asks or (said and _asks_anew(piece, said[-1], terminology, modality)):
+            said, history = [*said, f"{history}{piece}"], ""
+        elif said:
+            said = [*said[:-1], f"{said[-1]}, {piece}{'?' if clause.is_asked else ''}"]  # else nobody sees that it asked
+        else:
+            history += f"{piece}, "
+    return said, history
+
+
+def is_conditional(piece: str) -> bool:
+    """Whether a clause only says what to do if something is there, or not: "if visible", "如果没有请说明"."""
+    return _IF_SHOWN.match(piece) is not None
 
 
 _SIDE_SAID = re.compile(r"\b(?:left|right)\b|[左右]")
@@ -196,12 +245,17 @@ _PICK_ONE = re.compile("^[二三四五]选一$")
 _IF_SHOWN = re.compile(  # each answer tells whether it is
     r"^if (?:it is |they are |it's |you can |at all |any )*"
     r"(?:visible|present|possible|shown|there|seen|see (?:it|them|any))$"
-    r"|^(?:如果|要是|若)(?:没有|有|能?看[得到见]+|可见|存在)(?:的话)?$"
+    r"|^(?:如果|要是|若)(?:没有.{0,6}|有|能?看[得到见]+|可见|存在)(?:的话)?$"
+    r"|^(?:如果|要是|若)?没有?(?:的话)?[请就则]*(?:说|告诉我?|写|注)(?:明|一声)?(?:没有)?$|^请?就?(?:说|告诉我|写)(?:明)?没有$"
 )
 _BY_HOW_MUCH = re.compile(r"^(?:and )?by how much$|^(?:相?差|大|小)了?多少$")  # each comparison says so
 _LARGER_OF_ALL = re.compile(
     r"^(?:告诉我|说说|看看)?(?:它们)?(?:哪一?个|谁)(?:更|比较|最)?[大小]|\bwhich (?:one )?is (?:the )?(?:larg|bigg|small)"
 )
+_OFFERED = re.compile(
+    r"^[^:?.;,]*:[^?.;:]*(?:\bor\b|还是)[^?.;]*\??$"
+)  # "what is it: glioma, meningioma or pituitary tumor?"
+_SENTENCES = re.compile(r"[^?？。;；\n]*[?？。;；\n]?")
 _RANKED = re.compile(r"^(?:please )?(?:rank|order|sort)\b[^.?;]*$")
 # A sentence that tells a history: it does not begin with what it asks for.
 _TELLS = re.compile(
@@ -225,7 +279,7 @@ def _with_names_before(piece: str, before: BilingualName, terminology: Terminolo
     found = terminology.find(piece)
     if any(not is_finding(name[0]) for name in found) and _IN_PICTURE.search(piece):
         return _IN_PICTURE.sub(lambda match: "in the picture" if match.group().isascii() else "图里", piece)
-    if _IS_IT.search(piece) and (not found or all(is_finding(name[0]) for name in found)):
+    if _IS_IT.search(piece) and not asks_if_normal(piece) and (not found or all(is_finding(name[0]) for name in found)):
         return piece
     return with_names(piece, before)
 
@@ -280,10 +334,16 @@ def _in_structure_before(
         return None
     intent = understand(piece, terminology, modality)
     structures = [name[0] for name in before[0].names]
+    if any(word in name for name in structures for word in ("vessel", "artery", "vein")):
+        return None  # a hemorrhage is that of the retina
+    is_nameless = not (intent.names or intent.unknown or named_set(piece, modality))
+    if _ASKS_FOR_FINDING.match(piece) and is_nameless and not any(map(is_finding, structures)):
+        return f"{enumerated(before[0].names)[1]}{piece}"  # "椎间盘在哪里？有没有突出？"
     if intent.kind is not Kind.PRESENCE or not intent.generic or any(map(is_finding, structures)) or not intent.names:
         return None
     is_of_word = all(name[0] in intent.meant and is_finding(name[0]) for name in intent.names)
-    if not is_of_word or len(intent.names) > 1 or findings_at(structures) & {name[0] for name in intent.names}:
+    here = findings_at(structures) & {name[0] for name in intent.names}
+    if not is_of_word or len(here) == len(intent.names) or (len(intent.names) > 1 and not here):
         return None
     english, chinese = enumerated(before[0].names)
     return f"{piece.rstrip(' ?')} in the {english}?" if piece.isascii() else f"{chinese}{piece}"
@@ -309,7 +369,7 @@ def clauses(text: str) -> list[Clause]:
     if all(map(_SHORT_ZH.search, pieces := plain.split())) and len(pieces) > 1:
         plain = "？".join(pieces)
     for match in (*_BOUNDARY.finditer(plain), None):
-        end, mark = (match.start(), match.group()) if match else (len(plain), ",")
+        end, mark = (match.start(), match.group() or ",") if match else (len(plain), ",")
         clause = plain[start:end].strip(" .!！")
         if re.search(r"\w", clause):
             is_asked = clause.endswith("吗") or (mark in "?？" and not plain[:end].endswith(" "))  # "pain ?fracture"
@@ -350,6 +410,11 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     if _WHAT_ABOUT.search(piece) and (found := _named(piece, terminology, modality)) and _BARE.search(found.masked):
         if found.names and all(is_finding(name[0]) for name in found.names):
             return True  # "a brain tumor? and edema?", "脑水肿呢"
+    if _FORMAT.match(piece):
+        return False
+    if _WHERE_IS.match(piece):
+        return True  # also what nobody knows
+    is_asked = is_asked or _WHAT_OR_WHICH.match(piece) is not None
     if _CENTRE.search(piece):
         return False  # no answer tells it, but the reading says so
     masked = named(plain_text(piece, terminology)[0], terminology, modality).masked
@@ -375,11 +440,15 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
 
 _WHAT_ABOUT = re.compile(r"^(?:and|what about|how about)\b|呢$")
 _WHICH_OF_PAIR = re.compile(  # "the left or the right eye? where is the disc?"
+    r"^which (?:eye|breast|hand|foot|leg|arm)(?: is (?:it|this|that|shown))?\W*$|"
     r"^(?:is (?:this|it) )?(?:the |a )?(?:left|right) (?:or (?:the )?(?:left|right) )?"
     r"(?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)"
     r"(?: or (?:the )?(?:left|right)(?: [a-z]+)?)?\W*$"
     "|^(?:请问)?(?:这是|是)?左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)[\u3400-\u9fff]{0,2}还是右[\u3400-\u9fff]{0,4}\\W*$"
 )
+_FORMAT = re.compile(r"(?:answer|reply|respond|output|return)\b")  # "answer with its box only"
+_WHERE_IS = re.compile(r"where(?:'s| is| are) (?:the|my|his|her|any) [a-z]+(?: [a-z]+)?$")
+_WHAT_OR_WHICH = re.compile(r"(?:and )?(?:what|which) |.*(?:什么|哪[个种些]|第几)")
 _CENTRE = re.compile(r"^[^?？]*(?:中心点?(?:的?坐标|位置)|\bcent(?:re|er)(?: point)?(?: coordinates)?)\W*$")
 _RATIO = re.compile(r"\bratio\b|杯盘比|(?<![a-z])c ?[/:] ?d(?![a-z])|\bcdr\b")
 _ASKS_FOR_FINDING = re.compile(
@@ -410,6 +479,8 @@ def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: 
     """
     if _GOES_ON.search(piece):
         return None  # those of the part before
+    if intent.kind is Kind.LOCATE and not intent.names and not intent.unknown and (word := unknown_word(piece)):
+        return word, word
     if findings := [word for word in intent.unknown if may_be_finding(word)]:  # "hepatic metastases? how many?"
         return findings[0], findings[0]
     if intent.alike and not intent.generic:
@@ -477,6 +548,6 @@ def with_names(piece: str, names: BilingualName) -> str:
         return TYPE_OF_LESION[not piece.isascii()]
     if _GOES_ON.search(piece := _ARE_THERE.sub("", piece)):
         return f"{piece}: the {english}" if piece.isascii() else f"{chinese}{piece}"
-    piece = _AROUND.sub("", piece)
+    piece = piece if _DRAWS.search(piece) else _AROUND.sub("", piece)
     piece = _INSIDE.sub(lambda match: f"in the {english}" if match.group().isascii() else f"{chinese}里", piece, count=1)
     return _PRONOUN.sub(lambda match: f"the {english}" if match.group().isascii() else chinese, piece, count=1)

@@ -60,6 +60,7 @@ _LISTED = re.compile(  # more than a comma behind the only one: "hepatic metasta
     rf"{MARK} ?[,\uff0c\u3001;/?\uff1f] *(?:(?:and|or|any|the|an?|is there|are there|有没有|有无|有) ?)*{MARK}"
     rf"|{CONJOINED.pattern}"
 )
+_FINDING_LAST = re.compile(rf"{CONJOINED.pattern}(?! ?{MARK})[^{MARK}]*$")
 _ASKED_FIRST = re.compile(rf"\? ?{MARK}")
 
 
@@ -104,6 +105,9 @@ class Reading:
         said = words_of(masked)
         structures, names = names, composed(names, generic, plain, said, by_english, modality)
         is_site = structures != names  # of a finding: the label of both is meant
+        is_listed = bool(CONJOINED.search(said) or _COMMA_BETWEEN.search(masked)) and _FINDING_LAST.search(said) is not None
+        if is_site and is_listed and not (SITE.search(said) or has("presence_strong", said)):
+            names, is_site = [*structures, *names], False  # "both kidneys and the tumor"
         if {english for english, _ in names} == {"heart"} and has("enlarged", plain):
             names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
         stand_for = {name[0]: homonym(name[0], modality) or [name[0]] for name in names}

@@ -57,6 +57,12 @@ _OF_EACH = (*_KINDS, "locate_weak", "with_boxes", "where", "is_it")  # what a qu
 _NARROWED = re.compile(
     rf"(?P<before>(?:\b[a-z][a-z0-9-]* )+)(?={MARK})|(?<={MARK}) (?P<after>(?:[a-z][a-z0-9-]*(?= |$) ?)+)"
 )
+_RELATIVE = re.compile(rf"{MARK} (?P<clause>(?:that|which|who)(?: [a-z'-]+){{2,7}})")  # "a tooth that needs to come out"
+_SEEN_HERE = re.compile(
+    r"(?:that|which) (?:you|i|we|one|they) \w+"
+    r"|(?:that|which) (?:(?:is|are|was|were|can be|could be) )?(?:visible|seen|shown|here|there|present|in this|on this)\b"
+    r"|which (?:one|side|is|are|of)\b|that (?:is|are|was|were) (?:in|on|at|the)\b"
+)
 _NARROWED_ZH = re.compile(rf"(?P<before>{_HAN}+)(?={MARK})|(?<={MARK})(?P<after>{_HAN}+)")
 _OF_ZH = re.compile("的(?:那|这)?(?:个|些|块|颗|处|种)?$")
 _SIZED_ZH = re.compile("(?<![最多更比较哪谁])(巨大|较大|偏大|很大|微小|细小|较小|[大小])(?:的(?:那|这)?个?)?$")
@@ -162,6 +168,9 @@ def _narrowing(said: str) -> Iterator[str]:
         count = next((place for place, word in enumerate(near) if word.strip("-") in idle), len(near))
         if 0 < count <= _MOST:
             yield f"{' '.join(words[-count:])} {MARK}" if match["before"] else f"{MARK} {' '.join(words[:count])}"
+    for match in _RELATIVE.finditer(said):
+        if not _SEEN_HERE.match(match["clause"]):
+            yield f"{MARK} {match['clause'].strip()}"
     for match in _NARROWED_ZH.finditer(said):
         if match["before"]:
             word = _before_zh(match["before"])

@@ -1,0 +1,194 @@
+"""Each question of a text is answered, refused, or named: what goes on from the part before, and what only looks like it."""
+
+from dataclasses import replace
+
+import pytest
+
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Modality
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts.intent.parts import parts
+from medrega_edge.tasks.several import Several
+from tests.codes import raises_code
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "kinds"),
+    [
+        ("Can you see his liver, and is there anything wrong with it?", "ct", ["presence", "report"]),
+        ("Is it an atypical nevus or a melanoma? Show me where.", "dermoscopy", ["classify", "locate"]),
+        ("intraretinal fluid size and position", "oct", ["measure", "locate"]),
+        ("Are the cells abnormal? How many are there?", "pathology", ["report", "count"]),
+        ("Tumor location please, and the type.", "mri", ["locate", "classify"]),
+        ("What is the MR weighting? What part of the body is it?", "mri", ["answer", "body_part"]),
+        ("肿物位置、大小、性质？", "ultrasound", ["locate", "measure", "classify"]),
+        ("肿瘤在哪里？是脑膜瘤还是胶质瘤？", "mri", ["locate", "classify"]),
+        ("请标出所有息肉，并说出最大的一个的大小", "endoscopy", ["locate", "measure"]),
+        ("肿瘤靠近左侧还是右侧？大小怎样？", "mri", ["side", "measure"]),
+        ("双肺有没有磨玻璃影？哪侧更重？", "xray", ["presence", "side"]),
+        ("请圈出皮损，并告诉我它是什么。", "dermoscopy", ["locate", "classify"]),
+        ("肝占位考虑恶性吗？请圈出。", "ultrasound", ["classify", "locate"]),
+        ("图中有几条血管？最大的是哪一条？", "ultrasound", ["count", "locate"]),
+        ("最上面的椎骨在哪里？最下面的呢？", "xray", ["locate", "locate"]),
+        ("这张图有没有糖尿病黄斑水肿或者糖尿病视网膜病变？", "fundus", ["presence", "classify"]),
+        ("What are the margins like? Is it malignant?", "ultrasound", ["answer", "classify"]),
+        ("where is the mass and what are its margins like", "ultrasound", ["locate", "answer"]),
+        ("What plane is this and is contrast given?", "mri", ["answer", "answer"]),
+        ("这是T1还是T2？有什么异常？", "mri", ["answer", "report"]),
+        ("石头有几个在哪个肾", "ct", ["count", "side"]),  # without a sign between them
+        ("腸鏡看到一顆息肉請問多大在哪", "endoscopy", ["measure", "locate"]),
+        ("红细胞大概多少个 形态正常吗", "pathology", ["count", "report"]),
+        ("数一下腺体个数，并指出最大的一个。", "pathology", ["count", "locate"]),
+        ("请标出脑肿瘤，并判断是哪种类型。", "mri", ["locate", "classify"]),
+        ("哪颗牙有龋齿，严重吗", "xray", ["locate", "answer"]),
+        ("Locate large bowel and small bowel, and say which one is bigger.", "mri", ["locate", "compare"]),
+        ("Can you spot any polyps? If yes, draw a box around them.", "endoscopy", ["presence", "locate"]),
+    ],
+)
+def test_each_question_has_its_answer(parse, text, modality, kinds):
+    several = parse(text, modality)
+    assert isinstance(several, Several) and not several.refused
+    assert [asked.intent.kind for asked in several.questions] == kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "kinds", "codes"),
+    [
+        ("左眼还是右眼，视盘在哪", "fundus", ["locate"], ["task.which_of_pair"]),
+        ("Which lung is the mass in, and is it touching the heart?", "ct", ["side"], ["task.impossible_relation"]),
+        ("右心室在哪里，在左心室的左边还是右边？", "mri", ["locate"], ["task.impossible_relation"]),
+        (
+            "show me where the liver is and tell me how much of the picture it covers?",
+            "ct",
+            ["locate"],
+            ["task.part_impossible"],
+        ),
+        ("有没有毛发遮挡？病灶有多大？", "dermoscopy", ["measure"], ["task.unknown_name_here"]),
+    ],
+)
+def test_a_question_that_is_refused_is_named(parse, text, modality, kinds, codes):
+    several = parse(text, modality)
+    assert [asked.intent.kind for asked in several.questions] == kinds
+    assert [message.code for message in several.refused] == codes
+
+
+@pytest.mark.parametrize(
+    ("text", "modality"),
+    [
+        ("liver vs spleen, who's bigger", Modality.CT),
+        ("左肾和右肾哪个更大，差多少", Modality.MRI),
+        ("could you indicate the right kidney, if visible?", Modality.MRI),
+        ("肠镜图，有没有息肉？", Modality.ENDOSCOPY),
+        ("请把骨折线标出来，没有的话就说没有。", Modality.XRAY),
+        ("请标出液体区域，如果没有请说明。", Modality.OCT),
+        ("What is it: glioma, meningioma or pituitary tumor?", Modality.MRI),
+    ],
+)
+def test_one_question_stays_one(terminology, text, modality):
+    assert parts(text, terminology, modality) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "asked"),
+    [
+        ("any cyst in the liver? and the spleen?", Modality.CT, "is there cyst in the spleen?"),
+        ("any nodule in the left lung? and the right?", Modality.XRAY, "is there lung nodule in the right lung?"),
+        ("肝脏有肿瘤吗？胰腺呢", Modality.CT, "胰腺有没有肿瘤？"),
+    ],
+)
+def test_a_structure_alone_is_asked_for_the_finding_before(terminology, text, modality, asked):
+    assert parts(text, terminology, modality)[1] == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "modality"), [("有没有肺炎？心脏呢？", Modality.XRAY), ("where is the liver? and the spleen?", Modality.CT)]
+)
+def test_and_of_no_finding_of_an_image(terminology, text, modality):
+    assert not any("有没有肺炎" in part for part in parts(text, terminology, modality)[1:])
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Is there a suspicious lesion in the breast MRI, and on which side?", "suspicious lesion"),
+        ("where is the lesion, which hemisphere, and how large is it?", "the lesion"),
+    ],
+)
+def test_a_generic_word_stays_one_word_in_later_parts(terminology, text, names):
+    assert parts(text, terminology, Modality.MRI)[-1].endswith(names)
+
+
+def test_refusals_of_all_questions_are_said(parse):
+    with raises_code(UsageError, "task.none_answered"):
+        parse("左乳还是右乳？有无钙化？", Modality.MAMMOGRAPHY)
+
+
+def test_an_unsure_part_says_of_what(engine, scan):
+    assert "Not sure: is it enlarged." in engine.ask(scan, "where is the liver? is it enlarged?").text
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "place"),
+    [
+        ("胰腺头、体、尾能分别标一下吗？", "ct", "胰腺头、体、尾"),
+        ("上牙和下牙各有几颗？", "xray", "上牙、下牙"),
+        ("鞍区有肿物吗？", "mri", "鞍区"),
+        ("手部和肩部哪里骨折？", "xray", "手部、肩部"),
+    ],
+)
+def test_every_place_that_no_label_has_is_named(parse, text, modality, place):
+    assert parse(text, modality).place == place
+
+
+@pytest.mark.parametrize(
+    ("text", "modality"), [("Is the cancer in the left or right lobe?", "mri"), ("脑室内有没有出血？", "ct")]
+)
+def test_a_place_that_the_answer_regards_is_not_named(parse, text, modality):
+    assert not parse(text, modality).place
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "code"),
+    [
+        ("Is the endotracheal tube in the right position?", "xray", "task.state_unknown"),
+        ("胶质瘤是低级别还是高级别？", "mri", "task.impossible_score"),
+        ("心脏有几个腔能看到？", "mri", "task.impossible"),
+        ("垂体在哪里？", "mri", "task.unknown_name_here"),
+        ("单房还是多房？", "ultrasound", "task.impossible"),
+        ("圈出来的地方是不是骨折？", "xray", "task.impossible"),
+        ("肿瘤在哪一叶", "mri", "task.impossible_part"),
+        ("這張有看到胰臟癌嗎", "ct", "task.unknown_name_here"),
+        ("Is there a wisdom tooth that needs to come out?", "xray", "task.unknown_name_here"),
+    ],
+)
+def test_what_boxes_do_not_tell_is_refused(parse, text, modality, code):
+    with raises_code(UsageError, code):
+        parse(text, modality)
+
+
+def test_a_size_is_not_called_normal(parse):
+    asked = parse("Is the liver of normal size?", Modality.CT)
+    assert asked.intent.kind == "measure" and [note.code for note in asked.notes] == ["task.normal_size_left_out"]
+
+
+def test_which_tooth_is_bad_asks_for_findings_of_teeth(parse):
+    asked = parse("哪颗牙有问题？", Modality.XRAY)
+    assert asked.intent.kind == "locate" and [english for english, _ in asked.intent.names] == ["dental caries"]
+
+
+def test_the_largest_of_many_may_be_a_best_guess(parse, engine, scan):  # else "the largest of 22" was the only sure one
+    asked = parse("Which nucleus is biggest?", Modality.PATHOLOGY)
+    answer = engine.ask(scan, "locate the liver")
+    sure = replace(answer.regions[0], label="cell nucleus", box=PixelBox(10, 10, 20, 20), confidence=0.9)
+    guess = replace(sure, box=PixelBox(30, 30, 60, 70), confidence=0.2)
+    told = asked.finish(replace(answer, regions=(sure, guess)))
+    assert told.text.endswith("The largest of 2 boxes of cell nucleus: 30, 30, 60, 70.")
+
+
+def test_the_largest_of_findings_is_a_sure_one(parse, engine, scan):
+    asked = parse("Which stone is biggest?", Modality.CT)
+    answer = engine.ask(scan, "locate the liver")
+    sure = replace(answer.regions[0], label="kidney stone", box=PixelBox(10, 10, 20, 20), confidence=0.9)
+    guess = replace(sure, box=PixelBox(30, 30, 60, 70), confidence=0.2)
+    told = asked.finish(replace(answer, regions=(sure, guess)))
+    assert [region.box for region in told.regions] == [sure.box] and "largest of" not in told.text
