@@ -54,8 +54,8 @@ class Asked(TaskRequest):
 
     @property
     def words(self) -> str:
-        """The question."""
-        return self.text
+        """The question, in the words in which the weights get it where words answer it."""
+        return self.request.words if self.request.task is Task.VQA else self.text
 
     @property
     def wants_masks(self) -> bool:

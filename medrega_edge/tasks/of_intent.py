@@ -142,10 +142,26 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
             return _of_names(text, intent, scene)
     if Task.VQA in scene.tasks:
         structures = tuple(name for name in intent.names if not is_finding(name[0]) and not intent.generic)
-        return AnswerQuestion(text, about=structures)
+        return AnswerQuestion(_in_trained_words(text, scene), about=structures)
     raise UsageError("task.unclear_question", tasks=list(scene.tasks))
 
 
+def _in_trained_words(text: str, scene: Scene) -> str:
+    """Return a question for the plane of a slice in the words that weights with answers of their own were trained on."""
+    asks_plane = _PLANE.search(simplified(text)) is not None and scene.modality in (Modality.CT, Modality.MRI)
+    return _PLANE_QUESTION[language_of(text)] if asks_plane and scene.prompts.answers else text
+
+
+_PLANE = re.compile(
+    r"\b(?:what|which) (?:imaging |scan(?:ning)? |anatomical )?(?:plane|orientation)\b"
+    r"|\b(?:axial|coronal|sagittal|transverse)\b.*\bor\b|^\W*(?:is|was) (?:this|it|that) "
+    r".*\b(?:axial|coronal|sagittal|transverse)\b"
+    r"|(?:什么|哪一?个|哪种|啥)(?:扫描|成像)?(?:平面|断面|切面|方位)|(?:平面|断面|切面)(?:是|属于|为)?(?:什么|哪)|(?:横断|冠状|矢状|轴)[面位](?:吗|还是)"
+)
+_PLANE_QUESTION = {
+    Language.EN: "What is the scanning plane of this image?",
+    Language.ZH: "这个图像的扫描平面是什么?",
+}
 _TELL_APART = re.compile(r"\b(?:differentiate|distinguish|discriminate)\b|\btell\b.*\b(?:apart|from)\b|区分|区别|分辨")
 _TISSUE = re.compile(r"\btissues?\b|\bbiops|组织|活检")
 _PLACE = re.compile(r"\b(?:left|right|top|bottom|upper|lower|leftmost|rightmost|between)\b|[左右]侧|[左右]边|[上下]方")

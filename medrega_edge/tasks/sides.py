@@ -68,8 +68,7 @@ def on_side(answer: Answer, side: str) -> Answer:
     try:
         left_edge, is_assumed = _left_edge(answer.image.sides, answer.image.modality)
     except UsageError:
-        told = Message("task.words_left_out", words=[_SIDE_NAMES[side]])
-        return replace(answer, warnings=(*answer.warnings, told))
+        return replace(answer, warnings=(*answer.warnings, Message("task.words_left_out", words=[_SIDE_NAMES[side]])))
     there = tuple(each for each in answer.regions if _side_of(each, answer, left_edge) in (side, "middle"))
     left_out = [each for each in answer.regions if each not in there]
     if not left_out:

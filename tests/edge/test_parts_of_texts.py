@@ -5,9 +5,12 @@ from dataclasses import replace
 import pytest
 
 from medrega_edge.boxes import PixelBox
-from medrega_edge.domain import Modality
+from medrega_edge.domain import Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent.parts import parts
+from medrega_edge.prompts.templates import DEFAULT_PROMPTS
+from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.several import Several
 from tests.codes import raises_code
 
@@ -192,3 +195,13 @@ def test_the_largest_of_findings_is_a_sure_one(parse, engine, scan):
     guess = replace(sure, box=PixelBox(30, 30, 60, 70), confidence=0.2)
     told = asked.finish(replace(answer, regions=(sure, guess)))
     assert [region.box for region in told.regions] == [sure.box] and "largest of" not in told.text
+
+
+@pytest.mark.parametrize(
+    "text", ["What plane is this image taken in?", "Is this axial or sagittal?", "这是什么切面？", "这是横断面还是冠状面？"]
+)
+def test_a_question_for_the_plane_is_asked_as_in_training(engine, text):
+    scene = Scene(list(Task), engine.terminology, Modality.MRI, engine._prompts)
+    asked = parse_intent(text, scene)
+    assert asked.words in ("What is the scanning plane of this image?", "这个图像的扫描平面是什么?")
+    assert parse_intent(text, replace(scene, prompts=DEFAULT_PROMPTS)).words == text  # a large model is asked freely

@@ -209,7 +209,7 @@ def _asking_pieces(text: str, terminology: Terminology, modality: Modality | Non
         if apart == sentence:
             said, history = _pieces(sentence, said, history, terminology, modality)
         else:
-            first, *others = apart.strip("? ").split("? ")
+            first, *others = [each.strip() for each in apart.strip("? ").split("? ")]
             said, history = [*said, f"{history}{first}", *others], ""
     return said, history, True
 
