@@ -152,9 +152,12 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         raise UsageError("task.impossible")  # "which ones are missing?", "is anything missing?"
     elif _WHICH_OF_PAIR.search(simplified(said)) and not _shows_both(said, scene.modality):
         raise UsageError("task.which_of_pair")
-    elif _OTHER_THAN.search(simplified(said).casefold()) and Task.REPORT in scene.tasks and not intent.unknown:
+    elif _OTHER_THAN.search(simplified(said)) and Task.REPORT in scene.tasks:
         others = tuple(excluded(simplified(said), scene.terminology)) or intent.names
-        return Asked(text, replace(intent, kind=Kind.REPORT, names=(), generic=()), IsNormal(text, (), others))
+        unknown_here = tuple(Message("task.unknown_beside", name=name) for name in intent.unknown)
+        return Asked(
+            text, replace(intent, kind=Kind.REPORT, names=(), generic=()), IsNormal(text, (), others), notes=unknown_here
+        )
     elif (
         _asks_if_normal(said, intent) or _asks_what_is_wrong(said, intent) or asks_for_unlearned(said, intent, scene)
     ) and Task.REPORT in scene.tasks:
@@ -181,6 +184,10 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         and _SIDES_OR_WHICH.search(simplified(said))
     ):
         raise UsageError("task.which_of_pair")
+    elif (
+        intent.kind is Kind.PRESENCE and intent.names and intent.unknown and _IS_THE.match(said)
+    ):  # "is the polyp bleeding?"
+        raise unknown_name(text, replace(intent, names=(), generic=()), scene)
     elif intent.names and not names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(said)):
         raise UsageError("task.state_unknown", word=word)
     if intent.kind is Kind.MEASURE and _WALL.search(simplified(said)):
@@ -237,6 +244,7 @@ _OF_STATE = re.compile(
     r"(?:breast|chest|eye|head|乳腺|乳房|胸部|眼部?|头部|腹部|皮肤"
     r"|normal|abnormal|wrong|ok|okay|fine|healthy|problems?|anything|unusual|issues?|looks?|[正异]常|健康|问题|毛病| )+"
 )
+_IS_THE = re.compile(r"^\W*(?:is|are) (?:the|this|these|his|her|my|both) (?!.*\b(?:and|or|in|on|with)\b)", re.IGNORECASE)
 _OF_ASKER = re.compile(r"^(?:i|i'm|i am|my|we|he|she)\b|^[我他她俺]")
 _WALL = re.compile(
     r"\bthick(?:ness)?\b.*\b(?:wall|myocardium|muscle|cortex|retina)\b|\b(?:wall|myocardial|cortical|retinal) thickness\b"

@@ -62,7 +62,7 @@ def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
     plain = simplified(text).casefold()
     places = places_in(plain) if intent.names else []
     if not places:
-        is_located = intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT, Kind.MEASURE)
+        is_located = intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT, Kind.MEASURE, Kind.PRESENCE)
         near = near_another(plain, intent.names, terminology) if is_located else ""
         return near or _structure_left_out(text, intent, terminology)
     left_out = (_without_side(each.group(), intent) for each in places if not _is_regarded(each, intent, plain))
@@ -144,6 +144,7 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     if intent.kind is Kind.CLASSIFY and not _without_classes(words_of(text)):
         return False  # "a melanoma or a keratosis" of a choice
     labels = {without_side(name[0]) for name in intent.names} | {without_side(label) for label in intent.meant}
+    labels -= {"eye"} if modality in _OF_ONE_SIDE else set()
     said = words_of(named(text, terminology, modality).masked)
     asks = is_asked or has("question", said) or asks_for_something(text)
     if not is_asked and _HAS.match(text):
@@ -156,6 +157,8 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
         return False  # the class of a retinopathy is its stage
     if answered.alike and findings_at(list(labels)) & {*answered.alike}:
         return False  # "which tooth is bad?"
+    if labels & told and len(told) > 1 and intent.kind is Kind.CLASSIFY and Kind.PRESENCE in kinds:
+        return False  # "what type of bleed, subdural or epidural?", "edema or hemorrhage?"
     if labels & told:
         if _OFFERS.match(text) and len(told) > 1 and Kind.PRESENCE in kinds:
             return False  # "what kind of bleed is this: epidural, subdural or intraparenchymal?"
@@ -200,7 +203,7 @@ _VIEW = re.compile(
     r"(?:(?:short|long|apical|parasternal|axial|sagittal|coronal|[24][ -]?|two|four|cine|axis|view|chamber)\W*)+$"
 )
 _HAS = re.compile(r"(?:have|has|had) (?!you|he|she|they|i|we)")
-_STAGE = re.compile("(?:第|是|属于)?(?:几|哪一?)[期级]")
+_STAGE = re.compile("严重程度|(?:第|是|属于)?(?:几|哪一?)[期级]")
 
 
 def is_of_class(text: str) -> bool:
@@ -236,6 +239,7 @@ _IN_ORDER = re.compile(
     r"|从大到小|从小到大|按大小|大小排|大小顺序"
 )
 _AS_USUAL = re.compile(r"\b(?:ab)?normal(?:ly)?\b|\benlarged\b|\btoo (?:big|large|small)\b|正常|异常|偏[大小]|过[大小]")
+_IN_WHICH = re.compile(r"\bwhich (?:tooth|teeth|bones?|vertebrae?|ribs?)\b|哪一?[几]?[颗根节块](?:牙|骨|椎|肋)")
 _OF_BREAST = re.compile("breast lesion")
 _OTHER_MEASURE = re.compile(
     r"\b(?:head |abdominal )?circumference\b|\bbi-?parietal(?: diameter)?\b|(?<![a-z])bpd(?![a-z])|头围|腹围|周长|双顶径",
@@ -263,6 +267,8 @@ def notes_of(text: str, intent: Intent, modality: Modality | None, place: str) -
     are_findings = bool(intent.names) and all(is_finding(name[0]) for name in intent.names)
     if intent.kind is Kind.PRESENCE and are_findings and (both := _BOTH.search(simplified(text).casefold())):
         notes.append(Message("task.words_left_out", words=[both.group()]))
+    if intent.kind is Kind.LOCATE and are_findings and _IN_WHICH.search(simplified(text)):
+        notes.append(Message("task.impossible_part"))
     if words := narrowing_words(intent, place):
         notes.append(Message("task.words_left_out", words=words))
     if intent.side and shows_one_side(intent, modality):
@@ -292,7 +298,12 @@ def classes_unknown(text: str, intent: Intent, label_sets: Sequence[LabelSet]) -
     text = _AGE.sub(" ", text)
     told = [each.casefold() for label_set in label_sets for pair in label_set.labels for each in pair]
     told += [word for label_set in label_sets for word in set_words(label_set.name)]
-    plain = simplified(text).casefold().replace("naev", "nev").replace("糖尿病性视", "糖尿病视")
+    plain = (
+        simplified(text)
+        .replace("pituitary adenoma", "pituitary tumor")
+        .replace("naev", "nev")
+        .replace("糖尿病性视", "糖尿病视")
+    )
     edema = _MACULAR_EDEMA.search(plain)  # a class of its own, whose words name the fluid, too
     kind = kind_left_out(text, [name[0] for name in intent.names])
     if kind:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
-from medrega_edge.prompts.intent.naming import excluded
+from medrega_edge.prompts.intent.naming import excluded, without_side
 from medrega_edge.prompts.intent.phrases import pattern
 from medrega_edge.tasks.bounds import compares_numbers
 from medrega_edge.tasks.refusals import unknown_name
@@ -40,6 +40,7 @@ _ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image 
     r"|^\W*(?:位置)?(?:是|在|位于|处于)*(?:哪一?[侧边]|左[侧边]?还是右[侧边]?)\W*$"
     r"|它|[几多少][个]?(?:毫米|厘米|公分|mm|cm)大?"
 )
+_ONE_BREAST = re.compile(r"\b(?:left|right) breast\b|[左右](?:侧|边)?(?:乳)", re.IGNORECASE)
 _GRADE = re.compile(r"\bwhat grade\b|\bgrade of\b|瘤[^，。]{0,4}几级|几级[^，。]{0,3}瘤")
 _HEART_VENTRICLES = {"left ventricle", "right ventricle"}  # in an image of the head, "the ventricles" are those of the brain
 _BRAIN_VENTRICLES = {"left lateral ventricle", "right lateral ventricle", "third ventricle", "fourth ventricle"}
@@ -50,6 +51,14 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
     is_nameless = not (intent.names or intent.unknown) and intent.kind in _OF_A_LESION
     if is_nameless and intent.kind is Kind.SIDE and scene.modality in (Modality.MAMMOGRAPHY, Modality.FUNDUS, Modality.OCT):
         raise UsageError("task.which_of_pair")
+    if (
+        intent.kind is Kind.SIDE
+        and scene.modality in (Modality.MAMMOGRAPHY, Modality.ULTRASOUND)
+        and _ONE_BREAST.search(text)
+    ):
+        raise UsageError("task.which_of_pair")
+    if scene.modality in (Modality.FUNDUS, Modality.OCT) and intent.unknown and intent.names:  # "does this eye have AMD?"
+        intent = replace(intent, names=tuple(name for name in intent.names if without_side(name[0]) != "eye"))
     if is_nameless and _ONE_LESION.search(simplified(text)):
         lesion = understand("lesion", scene.terminology, scene.modality)
         intent = replace(intent, names=lesion.names, generic=lesion.generic)
@@ -172,7 +181,7 @@ _WHICH_IS_ILL = re.compile(
 
 
 _WHICH_OF_MANY_IS_ILL = re.compile(
-    r"哪(?:一?[颗节根枚]|几[颗节根枚个]|些)(?:牙齿?|椎[骨体]|肋骨)?.{0,3}(?:有问题|异常|不正常|坏|有病|有毛病)"
+    r"哪(?:一?[颗节根枚]|几[颗节根枚个]|些)(?:牙齿?|椎间盘|椎[骨体]|肋骨)?.{0,3}(?:有问题|异常|不正常|坏|有病|有毛病)"
     r"|\bwhich (?:tooth|teeth|vertebrae?|ribs?) (?:is|are|looks?|has|have) (?:[a-z]+ )?"
     r"(?:bad|abnormal|diseased|problems?|decayed|ill|affected)\b"
 )
@@ -191,6 +200,8 @@ def affected_side(text: str, intent: Intent, scene: Scene) -> Intent:
         for name in scene.terminology.labels
         if name[0] in here and is_known(scene.modality, name[0]) and not scene.is_unfamiliar(name[0])
     ]
+    if asks_which and not had:
+        raise UsageError("task.impossible")
     return (
         replace(
             intent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from medrega_edge.answer import Answer
@@ -15,6 +15,7 @@ from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.segmentation import Segment
+from medrega_edge.tasks.sides import OTHER_SIDE
 
 _ENDS = tuple(".?!。？！")
 _BETWEEN_SENTENCES = re.compile(r"(?<=[.?!]) |(?<=[。？！])")
@@ -79,6 +80,12 @@ class Several(TaskRequest):
             raise errors[0]
         return self._joined(answers, refused)
 
+    def _warnings(self, answers: Sequence[Answer]) -> Iterator[Message]:
+        """The warnings of the answers; where both sides are asked for, none is left out."""
+        are_both = {"left", "right"} <= {question.intent.side for question in self.questions}
+        for answer in answers:
+            yield from (each for each in answer.warnings if not (are_both and each.code in OTHER_SIDE))
+
     def _joined(self, answers: Sequence[Answer], refused: Sequence[Message]) -> Answer:
         first, timings = answers[0], [answer.timings for answer in answers]
         regions = {(region.label, region.box): region for answer in reversed(answers) for region in reversed(answer.regions)}
@@ -100,7 +107,7 @@ class Several(TaskRequest):
                 decode=sum(each.decode for each in timings),
                 total=sum(each.total for each in timings),
             ),
-            warnings=tuple(dict.fromkeys([*refused, *(warning for answer in answers for warning in answer.warnings)])),
+            warnings=tuple(dict.fromkeys([*refused, *self._warnings(answers)])),
             confidence=min(confidences, default=None),
             facts={"parts": [{"intent": answer.intent, **answer.facts} for answer in answers]},
             reading=" + ".join(answer.reading for answer in answers),

@@ -19,6 +19,7 @@ from medrega_edge.vocabulary.wording import is_of_midline
 Told = tuple[list[Message], dict[str, Any]]  # what is said, and the facts for programs
 _MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side
 _FROM_THE_FRONT = (Modality.CT, Modality.MRI, Modality.XRAY)  # shown with the patient's right on the left by convention
+OTHER_SIDE = ("task.other_side", "task.other_side_guess")  # codes of what is left out
 _SIDE_NAMES = {
     "left": Message("answer.left"),
     "right": Message("answer.right"),

@@ -23,6 +23,7 @@ _WHERE = (
 )
 _ASKER = re.compile(
     rf"^\W*(?:i(?:'?m| am) (?:an? |the )?)?{_PROFESSION}{_WHERE}(?: here)?(?::| - |\. (?=\w))\s*"
+    r"|^\W*(?:我是)?[\u3400-\u9fff]{0,4}(?:护士|护理师|医生|大夫|医师|技师)(?:长)?(?:想|要|来)?(?:请教|请问|问)一?下?"
     rf"|^\W*(?:我是)?{_PROFESSION_ZH}(?:的?(?:提问|问|求助|申请|用))?[:\uff1a]\s*",
     re.IGNORECASE,
 )
@@ -43,6 +44,11 @@ _INDICATION = re.compile(  # "Colonoscopy for iron deficiency anaemia."
     r" (?:done |performed )?for [^.,:;?]{3,60}[.:;]\s*",
     re.IGNORECASE,
 )
+_SYMPTOM = re.compile(  # its side is none of a finding
+    r"\b(?:left|right|[lr])[- ]?sided? (?:[a-z]+ )?(?:weakness|numbness|paralysis|hemiplegia|hemiparesis|facial droop)\b"
+    r"(?! (?:is|on|in))",
+    re.IGNORECASE,
+)
 _VALUE = re.compile(
     r"\b(?:my |his |her |the )?(?:gcs|nihss|mrs|pack years?|hr|rr|sats?|spo2|temp|temperature|hb|wbc|bmi|ca[- ]?125"
     r"|ca[- ]?19[-.]9|ca[- ]?15[-.]3|afp|cea|psa|hba1c|hcg|crp|esr|egfr|creatinine|ha?emoglobin)(?![a-z])(?: level)?"
@@ -54,8 +60,8 @@ _VALUE = re.compile(
 
 def without_background(text: str) -> str:
     """Return a text without who asks, the patient's age before the question, and values; the text where no word is left."""
-    for background in (_ASKER, _OF_AGE, _INDICATION, _VALUE):
-        rest = background.sub(" " if background is _VALUE else "", text)
+    for background in (_ASKER, _OF_AGE, _INDICATION, _SYMPTOM, _VALUE):
+        rest = background.sub(" " if background in (_VALUE, _SYMPTOM) else "", text)
         text = rest if re.search(r"\w", rest) else text
     return text
 

@@ -333,8 +333,9 @@ def of_one_side(names: Sequence[BilingualName], text: str) -> tuple[BilingualNam
     sides = {side for side, words in _SIDE_WORDS.items() if words.search(text)}
     if len(sides) != 1 or _BOTH.search(text):
         return tuple(names)
-    other = _SIDES[sides.pop()]
-    return tuple(name for name in names if not name[0].startswith(f"{other} "))
+    side = sides.pop()
+    paired = {without_side(name[0]) for name in names if name[0].startswith(f"{side} ")}  # "right ventricle and myocardium"
+    return tuple(name for name in names if not (name[0].startswith(f"{_SIDES[side]} ") and without_side(name[0]) in paired))
 
 
 def without_side(label: str) -> str:

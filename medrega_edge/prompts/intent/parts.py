@@ -13,6 +13,7 @@ from medrega_edge.prompts.intent.naming import Named, named, without_side, words
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.prompts.intent.reading import in_plain_words
 from medrega_edge.prompts.intent.spelling import plain_text
+from medrega_edge.vocabulary.answers import offers_choice
 from medrega_edge.vocabulary.label_sets import named_set
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import (
@@ -41,7 +42,7 @@ _BOUNDARY = re.compile(
     r"|(?<=多大)(?=在哪|几个|良性|恶性|是不?是|有没有)|(?<=在哪)(?=多大|有多大|几个|有几|良性|恶性|大小)"
     r"|(?<=在哪[里儿])(?=多大|有多大|几个|有几|良性|恶性|大小|有没有|是不?是)|(?<=几[个颗枚处])(?=在哪|多大|良性|恶性)"
     r"|(?<=恶性)(?=多大|在哪)|(?<=吗)(?=有没有|在哪|多大|几个|是不?是|良性|能不能|严重)"
-    r"|(?:(?<=位置)|(?<=大小)|(?<=多大)|(?<=在哪)|(?<=哪里)|(?<=哪儿)|(?<=数量)|(?<=个数))[、/]|(?<=位置)[及和与](?=大小|数量|形态|范围)"
+    r"|(?:(?<=位置)|(?<=大小)|(?<=多大)|(?<=在哪)|(?<=哪里)|(?<=哪儿)|(?<=数量)|(?<=个数))[、/]|(?<=位置)[及和与跟](?=大小|数量|形态|范围)|(?<=大小)[及和与跟](?=位置|数量|形态|范围|性质)"
     r"|[,，](?! ?\d)|(?<!\d)[,，]|(?<=[a-z\u3400-\u9fff][a-z\u3400-\u9fff])[.!！](?=\s)"
     r"|然后|并且?(?!列)|以及(?=[有是在多几怎什哪其它测量标比判说给请把]|大小|位置|数量)|同时|顺便|最后"
     r"|(?:\b(?:and|then|also|plus)|&)(?= (?:please |then |also )?"
@@ -61,7 +62,8 @@ _DRAWS = re.compile(r"\b(?:box|circle|draw|outline|line|rectangle|contour)\b")
 _AROUND = re.compile(r" (?:around|surrounding) (?:it|them)\b")  # no label tells where an edema lies
 _PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\b(?:both(?: of them)?|each(?: one| of them)?)$|它们?")
 _OF_SIDE = re.compile(
-    r"\bthe (left|right) one(?=\W*$)|^(?:and |what about |how about )+(?:the )?(left|right)(?: side)?(?=\W*$)"
+    r"\bthe (left|right) one(?=\W*$| (?:smaller|larger|bigger|shorter|longer|wider|enlarged|normal|too|as well)\b)"
+    r"|^(?:and |what about |how about )+(?:the )?(left|right)(?: side)?(?=\W*$)"
 )  # of the pair before: "where is the right one?"
 _LEFT_OR_RIGHT_ZH = re.compile(
     "^(?:是)?(?:分别)?(?:位于|在)?((?:图像?|图片|画面|片子)(?:上|里|中)?的?)?左([\\u3400-\\u9fff]{0,3})还是(?:在)?右\\2$"
@@ -101,21 +103,23 @@ _GOES_ON = re.compile(
     r"|^最[上下左右前后][面边方]?的?(?:那个|那节|那颗)?呢$|^(?:and )?(?:what|which) (?:type|kind)$"
     r"|^(?:请|再|帮我)?(?:框|圈|标|勾|画|量)(?:一下|出)?最[大小]的?(?:那个|一个|那块)?(?:出来)?$"
     r"|^(?:有|共|一共)?几个框$"
-    r"|^(?:请|再|并|帮我)?(?:说明|报告|给出|测出|写出|标明|注明|测量|测|量)(?:一下)?(?:其|它们?的?)?"
-    r"(?:大小|尺寸|位置|数量|个数|最?[大长]径|面积)$|^(?:请|再|帮我)?定位(?:一下)?$"
+    r"|^(?:请|再|并|帮我)?(?:说明|报告|告诉我|给出|测出|写出|标明|注明|测量|测|量)(?:一下)?(?:其|它们?的?)?"
+    r"(?:像素)?(?:大小|尺寸|位置|数量|个数|最?[大长]径|面积)$|^(?:请|再|帮我)?定位(?:一下)?$"
     r"|^(?:在?(?:ct|mri|b超|x光|片子?|图像?|图片|这张图)?[上里中]?)?(?:能不能|能|可以|可)?"
     r"(?:有|看到|看见|看得到|看得见|看出来)[吗么不没]$"
     r"|^面积(?:分别)?(?:是|有)?多[少大]$|^(?:相距|相隔|离得?|隔)(?:有)?多远$"
-    r"|^(?:请|帮我)?(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来?)?$"
+    r"|^(?:请|帮我|帮忙|麻烦[你您]?)*(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来?)?$"
     r"|^(?:请问)?(?:是)?在(?:哪一?个|什么)(?:位置|地方|部位)$|^有几个(?:区域|部分|地方|框|病灶)?$"
     r"|^(?:说出|告诉我|给出|说明)最[大小]的?(?:那?一?个|那个)?的?(?:大小|尺寸|直径|位置)$"
     r"|^哪一?[侧边](?:更|比较|最)?(?:重|严重|多|明显)(?:些|一些|一点)?$"
     r"|^(?:请|再|帮我)?(?:指出|找出|标出|圈出|框出|说出|告诉我)最[大小长]的?(?:那?一?[个颗枚处]|那个)?$"
     r"|^(?:请|再|帮我)?(?:估计|估算|评估)(?:一下)?(?:其|它的?)?(?:大小|尺寸|面积|最?[大长]径)$"
     r"|^(?:是)?(?:在|位于)?[上下][\u3400-\u9fff]{0,2}还是(?:在)?[上下][\u3400-\u9fff]{0,2}$"
-    r"|^(?:说明|告诉我|写明)?(?:一?共|总共)?有?几[个枚颗处]$|^(?:在)?哪一?个?(?:肾|肺|乳房?|眼睛?|半球)$"
+    r"|^(?:位置|大小|尺寸|数量|个数|形态)$|^(?:大概)?在?几点(?:钟)?(?:的?(?:方向|位置))?$|^(?:是|属于)?哪一?[种类型]的?$"
+    r"|^(?:说明|说|告诉我|写明)?(?:一?共|总共)?有?几[个枚颗处]$|^(?:在)?哪一?个?(?:肾|肺|乳房?|眼睛?|半球)$"
     r"|^在(?:图像?|图片|片子|画面)?[上里中]?的?(?:什么|哪一?个)(?:位置|地方|部位)$|^(?:很|特别)?(?:严重|危险|要紧)(?:吗|不)?$"
     r"|^(?:请)?(?:判断|说明|指出|告诉我)?(?:它|其)?(?:是|属于)?(?:哪一?种|什么|哪一?类)(?:类型|种类|性质|型)的?$"
+    r"|^(?:in the |on the |is it )?(?:left|right) or (?:in |on )?(?:the )?(?:left|right)(?: [a-z]+)?$"
     r"|^which (?:side|lung|one) is (?:the )?(?:worse|worst|more (?:severe|affected|involved))$"
     r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
     r"|在?哪一?[侧边](?:的?(?:肺|肾|乳房?|眼睛?|脑|卵巢))?|说明类型|在?哪一?个?(?:脑叶|肺叶|肝叶|叶|肝段|段|象限|节段)|^位于哪一?个?(?:脑叶|肺叶|叶|段|象限)"
@@ -126,9 +130,9 @@ _WHICH_TYPE = re.compile(r"^(?:and )?(?:what|which) (?:type|kind)$")
 _FROM = re.compile(r"^(?:and )?how (?:far|close)(?: away)? (?:from|to)\b|^(?=[离距])")
 TYPE_OF_LESION = "what type of lesion is it", "这是什么类型的病变"
 _WHAT_IS_IT = re.compile(  # after a finding was named
-    r"^(?:and )?what (?:is|could|might) it (?:be )?(?:most likely|probably)?$"
+    r"^(?:and )?what (?:is|could|might|may) (?:it|this|that)(?: be)?(?: most likely| probably)?$"
     r"|^(?:and )?what (?:is|are) (?:it|they) most likely$"
-    r"|^(?:and )?(?:the |its )?(?:type|kind|nature)$|^(?:它的?)?(?:性质|类型)$"
+    r"|^(?:and )?(?:the |its )?(?:type|kind|nature)$|^(?:它的?)?(?:性质|类型)$|^(?:是|属于)?哪一?[种类型]的?$"
     r"|^(?:请)?(?:判断|说明|指出|告诉我)?(?:它|其)?(?:是|属于)?(?:哪一?种|什么|哪一?类)(?:类型|种类|性质|型)的?$"
     r"|^(?:告诉我|说说|看看)?(?:它|这)是(?:个)?(?:什么|啥)(?:东西)?$|^(?:它)?(?:最?可能|大概|考虑)是?(?:什么|哪种)(?:病变|肿瘤|类型|性质)?的?$"
 )
@@ -169,6 +173,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
             before = enumerated(list(dict.fromkeys(all_names)))
         filled = (
             (_WHICH_OF_PAIR.match(piece) and piece)
+            or _of_other_side(piece, whole[-1:])
             or _with_finding_before(piece, whole[-1:], intents[-1:], terminology, modality)
             or _with_names_before(piece, before, terminology)
         )
@@ -177,7 +182,13 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
         whole.append(filled)
         all_names += intent.names
         intents.append(intent)
-        before = _said_names(piece, intent, terminology, modality) or _extreme_organ(piece) or before
+        of_class = intent.kind is Kind.CLASSIFY and not intent.names and (not intent.unknown or modality == "dermoscopy")
+        if of_class:
+            before = before if before[0] else ("lesion", "病变")
+        else:
+            before = _said_names(piece, intent, terminology, modality) or _extreme_organ(piece) or before
+            if before[0] and _IS_WRONG.search(piece) and not any(is_finding(name[0]) for name in intent.names):
+                before = f"abnormality in the {before[0]}", f"{before[1]}异常"
         if intent.side and not _SIDE_SAID.search(before[0]):  # "a stone on the left? how big?"
             before = f"{before[0]} on the {intent.side}", f"{_SIDES_ZH[intent.side]}{before[1]}"
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
@@ -220,10 +231,15 @@ def _pieces(
     """Add the pieces of a text that ask to those that are `said` before it; `history` is what was told before them."""
     for clause in clauses(text):
         piece = _IF_SO.sub("", clause.text).strip()
+        short = _OPENS_ZH.sub("", piece)
+        piece = short if goes_on(short) else piece
         if not piece or _PICK_ONE.match(piece) or is_conditional(piece) or (said and _BY_HOW_MUCH.match(piece)):
             continue
         is_told = clause.is_stated and _TELLS.search(piece) and not any(has(kind, piece, start=0) for kind in _ASKING)
+        if said and _EITHER_SIDE.match(piece) and (has("compare", said[-1]) or has("side", said[-1])):
+            continue  # "which lung is larger, left or right?"
         asks = _asks(piece, terminology, modality, clause.is_asked) and not is_told
+        asks = asks or (not said and offers_choice(piece) and understand(piece, terminology, modality).kind is Kind.CLASSIFY)
         if asks or (said and _asks_anew(piece, said[-1], terminology, modality)):
             said, history = [*said, f"{history}{piece}"], ""
         elif said:
@@ -233,13 +249,28 @@ def _pieces(
     return said, history
 
 
+_OPENS_ZH = re.compile("^(?:请问|大概|大约|差不多|那么?|然后|还有|另外|顺便问一?下?)+")
+_EITHER_SIDE = re.compile(
+    r"^(?:the )?(?:left|right) or (?:the )?(?:left|right)(?: one| side)?\W*$|^[左右][边侧]?还是[左右][边侧]?$"
+)
+
+
 def is_conditional(piece: str) -> bool:
     """Whether a clause only says what to do if something is there, or not: "if visible", "如果没有请说明"."""
     return _IF_SHOWN.match(piece) is not None
 
 
+def _of_other_side(piece: str, before: Sequence[str]) -> str | None:
+    """Return the question for a state of the other side: "左边股骨头正常吗？右边呢？"."""
+    sided = _SIDED_ZH.match(piece)
+    if not (sided and before and asks_if_normal(before[0]) and len(set(_SIDE_SAID.findall(before[0]))) == 1):
+        return None
+    return _SIDE_SAID.sub(sided[1], before[0])
+
+
 _SIDE_SAID = re.compile(r"\b(?:left|right)\b|[左右]")
 _ON_SIDE = re.compile(r" on the (?:left|right)$|^[左右]侧(?!.*[和、])")
+_IS_WRONG = re.compile(r"\bwhat(?: ?'?s| is) wrong\b|有(?:什么|啥)(?:问题|毛病|异常)")
 _SIDES_ZH = {"left": "左侧", "right": "右侧"}
 _PICK_ONE = re.compile("^[二三四五]选一$")
 _IF_SHOWN = re.compile(  # each answer tells whether it is
@@ -279,9 +310,23 @@ def _with_names_before(piece: str, before: BilingualName, terminology: Terminolo
     found = terminology.find(piece)
     if any(not is_finding(name[0]) for name in found) and _IN_PICTURE.search(piece):
         return _IN_PICTURE.sub(lambda match: "in the picture" if match.group().isascii() else "图里", piece)
-    if _IS_IT.search(piece) and not asks_if_normal(piece) and (not found or all(is_finding(name[0]) for name in found)):
+    is_of_class = (
+        _IS_IT.search(piece) and _names_illness(piece) and (not found or all(is_finding(name[0]) for name in found))
+    )
+    if _OF_PICTURE.search(piece) or is_of_class:
         return piece
     return with_names(piece, before)
+
+
+_OF_PICTURE = re.compile(
+    r"\b(?:magnification|stain(?:ing)?|sequence|plane|weighting|modality|window|projection)\b|倍数|染色|序列|切面|窗"
+)
+
+
+def _names_illness(piece: str) -> bool:
+    """Whether the last word of a part names an illness, "is it glaucoma", and not how something is: "is it thickened"."""
+    word = piece.rstrip("?").split()[-1]
+    return may_be_finding(word) or has("class_words", word) or has("class_findings", word)
 
 
 def _with_finding_before(
@@ -298,8 +343,9 @@ def _with_finding_before(
     finding = _finding_asked_in_structure(said_before[0], before[0])
     if finding is None:
         return None
-    structures = enumerated(found.names)
-    return f"is there {finding[0]} in the {structures[0]}?" if piece.isascii() else f"{structures[1]}有没有{finding[1]}？"
+    if piece.isascii():
+        return f"is there {finding[0]} in the {enumerated(found.names)[0]}?"
+    return f"{_as_pair(found.names)}有没有{finding[1]}？"
 
 
 _FINDING_IN = re.compile(
@@ -334,19 +380,20 @@ def _in_structure_before(
         return None
     intent = understand(piece, terminology, modality)
     structures = [name[0] for name in before[0].names]
-    if any(word in name for name in structures for word in ("vessel", "artery", "vein")):
+    if any(word in name for name in structures for word in ("vessel", "artery", "vein", "optic", "fovea")):
         return None  # a hemorrhage is that of the retina
     is_nameless = not (intent.names or intent.unknown or named_set(piece, modality))
-    if _ASKS_FOR_FINDING.match(piece) and is_nameless and not any(map(is_finding, structures)):
-        return f"{enumerated(before[0].names)[1]}{piece}"  # "椎间盘在哪里？有没有突出？"
+    if not piece.isascii() and _ASKS_FOR_FINDING.match(piece) and is_nameless and not any(map(is_finding, structures)):
+        return f"{_as_pair(before[0].names)}{piece}"  # "椎间盘在哪里？有没有突出？"
     if intent.kind is not Kind.PRESENCE or not intent.generic or any(map(is_finding, structures)) or not intent.names:
         return None
     is_of_word = all(name[0] in intent.meant and is_finding(name[0]) for name in intent.names)
-    here = findings_at(structures) & {name[0] for name in intent.names}
-    if not is_of_word or len(here) == len(intent.names) or (len(intent.names) > 1 and not here):
+    here = findings_at(structures)
+    is_told = here >= {name[0] for name in intent.names}
+    if not is_of_word or is_told or (len(intent.names) > 1 and not here):
         return None
-    english, chinese = enumerated(before[0].names)
-    return f"{piece.rstrip(' ?')} in the {english}?" if piece.isascii() else f"{chinese}{piece}"
+    english = enumerated(before[0].names)[0]
+    return f"{piece.rstrip(' ?')} in the {english}?" if piece.isascii() else f"{_as_pair(before[0].names)}{piece}"
 
 
 class Clause(NamedTuple):
@@ -410,7 +457,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     if _WHAT_ABOUT.search(piece) and (found := _named(piece, terminology, modality)) and _BARE.search(found.masked):
         if found.names and all(is_finding(name[0]) for name in found.names):
             return True  # "a brain tumor? and edema?", "脑水肿呢"
-    if _FORMAT.match(piece):
+    if _FORMAT.match(piece) or _HAS.match(piece):
         return False
     if _WHERE_IS.match(piece):
         return True  # also what nobody knows
@@ -429,7 +476,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
         return True
     is_of_image = (is_question or tells_to_say(piece)) and intent.kind in _OF_IMAGE
     of_names = any(has(kind, said) for kind in ("compare", "distance", "side", "measure", "count"))
-    is_of_image |= is_asked and is_question and intent.kind is Kind.ANSWER and not of_names  # "what colour is it?"
+    is_of_image |= is_question and intent.kind is Kind.ANSWER and not of_names  # "what colour is it?"
     says = is_question or asks or is_asked or tells_to_say(piece)
     is_unlike = intent.reason is not None or not of_names  # "who's bigger?" only goes on
     is_refused = intent.kind is Kind.IMPOSSIBLE and is_unlike and (says or intent.reason == "score")  # "Bosniak class"
@@ -444,15 +491,17 @@ _WHICH_OF_PAIR = re.compile(  # "the left or the right eye? where is the disc?"
     r"^(?:is (?:this|it) )?(?:the |a )?(?:left|right) (?:or (?:the )?(?:left|right) )?"
     r"(?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)"
     r"(?: or (?:the )?(?:left|right)(?: [a-z]+)?)?\W*$"
-    "|^(?:请问)?(?:这是|是)?左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)[\u3400-\u9fff]{0,2}还是右[\u3400-\u9fff]{0,4}\\W*$"
+    "|^(?:请问)?(?:这[张个幅]?(?:图|片子?)?是|是)?左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)[\u3400-\u9fff]{0,2}还是右[\u3400-\u9fff]{0,4}\\W*$"
 )
+_HAS = re.compile(r"(?:have|has|had) (?!you|he|she|they|it|we|i|the|this|any)")  # "I'm 34 and have fair skin"
 _FORMAT = re.compile(r"(?:answer|reply|respond|output|return)\b")  # "answer with its box only"
-_WHERE_IS = re.compile(r"where(?:'s| is| are) (?:the|my|his|her|any) [a-z]+(?: [a-z]+)?$")
+_WHERE_IS = re.compile(r"[\u3400-\u9fff]{2,8}在哪[里儿]?$|where(?:'s| is| are) (?:the|my|his|her|any) [a-z]+(?: [a-z]+)?$")
 _WHAT_OR_WHICH = re.compile(r"(?:and )?(?:what|which) |.*(?:什么|哪[个种些]|第几)")
 _CENTRE = re.compile(r"^[^?？]*(?:中心点?(?:的?坐标|位置)|\bcent(?:re|er)(?: point)?(?: coordinates)?)\W*$")
 _RATIO = re.compile(r"\bratio\b|杯盘比|(?<![a-z])c ?[/:] ?d(?![a-z])|\bcdr\b")
 _ASKS_FOR_FINDING = re.compile(
-    r"^(?:有没有|有无|是否有)(?!哪|什么|.*(?:大|萎缩|扩张)$)[\u3400-\u9fff]{2,5}$"
+    r"^(?:is|are) there (?:any |an? )?[a-z]+(?: [a-z]+){0,4}$"
+    r"|^(?:请|再|帮我|也|顺便)*(?:看看|看一?下|看)?(?:有没有|有无|是否有)(?!哪|什么|.*(?:大|萎缩|扩张)$)[\u3400-\u9fff]{2,5}$"
 )  # also one that nobody knows
 _BARE = re.compile(rf"^(?:and|or|but|what about|how about|那么?|还有)?(?: *the)?(?: *{MARK})+ *(?:呢|too|as well)?$")
 
@@ -492,6 +541,8 @@ def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: 
         is_of_two = intent.kind in (Kind.COMPARE, Kind.DISTANCE)  # the other side is added to those
         found = _named(piece, terminology, modality).names
         named_here = found if intent.generic or is_of_two else list(intent.names)
+        if modality in ("fundus", "oct"):
+            named_here = [name for name in named_here if without_side(name[0]) != "eye"]  # the image itself
         words = intent.generic if not named_here or set(named_here) < set(intent.names) else ()
     if not (named_here or words):
         return None
@@ -509,6 +560,12 @@ def _extreme_organ(piece: str) -> BilingualName | None:
     if (found := _EXTREME_ORGAN.search(piece)) is None:
         return None
     return ("smallest organ", "最小的器官") if any(found.groups()) else ("largest organ", "最大的器官")
+
+
+def _as_pair(names: Sequence[BilingualName]) -> str:
+    """Return Chinese names as one enumeration, and a pair as one word: "双肾" is where a finding may be."""
+    stems = {chinese.lstrip("左右").removeprefix("侧") for _, chinese in names}
+    return f"双{stems.pop()}" if len(names) == 2 and len(stems) == 1 else enumerated(names)[1]
 
 
 def enumerated(names: Sequence[BilingualName]) -> BilingualName:

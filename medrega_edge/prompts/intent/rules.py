@@ -177,6 +177,7 @@ _NUMBER = re.compile(
     rf"|^are there (?:two|three|four|five|six|\d+) (?:[a-z]+ ){{1,3}}{MARK}"
     rf"|\b(?:(?:more|fewer|less) than|at (?:least|most)|exactly|only|just|over) (?:\d+|one|two|three|four|five|six|ten)\b"
     rf"|^(?:(?:are|is) there )?(?:two|three|four|five|six|\d+) {MARK}"
+    rf"|有[两二三四五六七八九十\d]+[个颗枚处块根条][\u3400-\u9fff]{{0,3}}{MARK}"
     r"|(?:超过|不止|至少|最多|多于|少于|只有|仅有|正好)[\d一两二三四五六十]+[个颗枚处块根]"
 )
 

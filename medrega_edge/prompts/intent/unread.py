@@ -106,8 +106,10 @@ def left_aside(masked: str, kinds: Sequence[str]) -> tuple[str, ...]:
     Runs of such words stay together. The answer regards none of them.
     """
     idle, idle_zh = _idle_in(tuple(kinds))
+    predicates = _predicates(masked, _own_phrases(tuple(kinds)))
     found, run = dict[str, None](), list[str]()
-    for token in re.findall(rf"[a-z][a-z0-9'-]*|{_HAN}+|[^\s]", masked):
+    rest = re.sub("|".join(word for word in predicates if not word.isascii()) or "$^", " ", masked)
+    for token in re.findall(rf"[a-z][a-z0-9'-]*|{_HAN}+|[^\s]", rest):
         if token.isascii() and token[0].isalpha():
             if token.strip("-") not in idle and token.removesuffix("'s") not in idle:
                 run.append(token)
@@ -117,7 +119,25 @@ def left_aside(masked: str, kinds: Sequence[str]) -> tuple[str, ...]:
         if run:
             found[" ".join(run)] = None
             run = []
-    return tuple(found | ({" ".join(run): None} if run else {}))
+    found |= {" ".join(run): None} if run else {}
+    return tuple(found | dict.fromkeys(word for word in predicates if not any(word in other for other in found)))
+
+
+def _predicates(text: str, regarded: Sequence[str]) -> list[str]:
+    """The words of a text that say how something is or lies: made of idle characters, "靠近" would count as regarded.
+
+    The longest word at a place stands for the others; what a phrase of the question's kind holds is regarded.
+    """
+    listed = _listed()
+    words = [word for word in listed["predicates_en"] if re.search(rf"\b{word}\b", text)]
+    words += [word for word in listed["predicates_zh"] if re.search(rf"{word}(?!框)", text)]
+    words = [word for word in words if not any(word in own for own in regarded)]
+    return [word for word in words if not any(word != other and word in other for other in words)]
+
+
+@cache
+def _own_phrases(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text for kind in kinds for text in texts_of(table()[kind]))
 
 
 def _unread_runs(run: str, idle: frozenset[str]) -> Iterator[str]:
