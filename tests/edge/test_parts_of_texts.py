@@ -127,7 +127,7 @@ def test_refusals_of_all_questions_are_said(parse):
 
 
 def test_an_unsure_part_says_of_what(engine, scan):
-    assert "Not sure: is it enlarged." in engine.ask(scan, "where is the liver? is it enlarged?").text
+    assert "Not sure: is the liver enlarged." in engine.ask(scan, "where is the liver? is it enlarged?").text
 
 
 @pytest.mark.parametrize(
@@ -205,3 +205,17 @@ def test_a_question_for_the_plane_is_asked_as_in_training(engine, text):
     asked = parse_intent(text, scene)
     assert asked.words in ("What is the scanning plane of this image?", "这个图像的扫描平面是什么?")
     assert parse_intent(text, replace(scene, prompts=DEFAULT_PROMPTS)).words == text  # a large model is asked freely
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "pieces"),
+    [
+        ("息肉的大小和位置？", Modality.ENDOSCOPY, ["息肉的大小", "息肉位置"]),
+        ("框出细胞核，大概多少个", Modality.PATHOLOGY, ["框出细胞核", "细胞核多少个"]),
+        ("Which lung is larger, left or right?", Modality.CT, []),
+        ("视盘在哪？有出血吗？", Modality.FUNDUS, ["视盘在哪", "有出血吗"]),
+        ("Is the aorta normal? Where is it?", Modality.CT, ["is the aorta normal", "where is the aorta"]),
+    ],
+)
+def test_a_short_part_goes_on_with_the_names_before(terminology, text, modality, pieces):
+    assert parts(text, terminology, modality) == pieces

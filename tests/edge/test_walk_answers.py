@@ -82,7 +82,7 @@ def parse():
         ("pathology", None, "colon cancer?", "unlearned_in_kind"),  # "not found" of what no such image had
         ("mri", "spine", "Is there disc herniation at L4/L5?", "unknown_name_here"),  # "yes, found: L5 vertebra"
         ("ct", "abdomen", "哪边的肾脏有积水?", "unknown_name_here"),  # the sides of both kidneys
-        ("fundus", None, "视神经乳头有没有水肿", "unlearned_in_kind"),  # the box of the optic cup
+        ("fundus", None, "视神经乳头有没有水肿", "unknown_name_here"),  # the box of the optic cup
         ("xray", "teeth", "缺了哪些牙?", "impossible"),  # the teeth that are there
         ("xray", "teeth", "which ones are missing?", "impossible"),
         ("endoscopy", None, "这是胃镜还是肠镜?", "impossible"),  # "digestive tract"
