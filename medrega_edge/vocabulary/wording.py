@@ -242,14 +242,17 @@ def _homonym_patterns(modality: str) -> list[tuple[re.Pattern[str], str]]:
     return [(re.compile(short), full) for short, full in replaced]
 
 
+_IS_NORMAL = re.compile(r"(?:normal|正常) ?[?？]\s*$|(?:正常|没事|没问题)的?吧\W*$")
+
+
 def asks_if_normal(text: str) -> bool:
     """Whether a question asks if something is normal, by yes or no or by a choice of both."""
-    words, plain = _table()["normal_words"], f" {simplified(text).casefold()} ".replace("啥", "什么")
+    words, plain = _table()["normal_words"], f" {simplified(text)} ".replace("啥", "什么")
     is_said = any(re.search(rf"(?<![a-z]){word}(?![a-z])", plain) for word in words["en"]) or any(
         word in plain for word in words["zh"]
     )
     is_whether = re.search(r"\b(?:whether|if) (?:it|they|that|this|the|his|her|my|both)\b|是否|是不是", plain) is not None
-    is_short = re.search(r"(?:normal|正常) ?[?？]\s*$", plain) is not None and not re.search(r"\bor\b|还是", plain)
+    is_short = _IS_NORMAL.search(plain) is not None and re.search(r"\bor\b|还是", plain) is None
     return is_said and (
         asks_yes_or_no(text) or is_whether or is_short or any(choice in plain for choice in words["choices"])
     )
@@ -257,7 +260,7 @@ def asks_if_normal(text: str) -> bool:
 
 def disease_word(text: str) -> str | None:
     """Return the words that say how a structure is, "cirrhotic", "in the right place": its box does not tell it. Or None."""
-    words, plain = _table()["disease_words"], simplified(text).casefold()
+    words, plain = _table()["disease_words"], simplified(text)
     if phrase := next((found for each in words["phrases"] if (found := re.search(rf"\b(?:{each})\b", plain))), None):
         return phrase.group()
     english = (word for word in re.findall(r"[a-z]+", plain) if word in words["en"])

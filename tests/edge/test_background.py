@@ -20,6 +20,7 @@ from medrega_edge.prompts.intent.background import without_background
         ("14岁男孩，主弯凸向哪边", "主弯凸向哪边"),
         ("患者男，56岁，肝在哪", "肝在哪"),
         ("PSA 12 ng/ml，前列腺在哪", " ，前列腺在哪"),
+        ("left-sided chest pain, any pneumothorax?", " , any pneumothorax?"),
         ("Could this be cancer? My CA-125 is 45.", "Could this be cancer?  ."),
     ],
 )

@@ -9,7 +9,9 @@ from medrega_edge.domain import Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS
+from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.several import Several
 from tests.codes import raises_code
@@ -211,6 +213,8 @@ def test_a_question_for_the_plane_is_asked_as_in_training(engine, text):
     ("text", "modality", "pieces"),
     [
         ("息肉的大小和位置？", Modality.ENDOSCOPY, ["息肉的大小", "息肉位置"]),
+        ("肿瘤大小和类型", Modality.MRI, ["肿瘤大小", "这是什么类型的病变"]),
+        ("请把肿瘤框出来，告诉我它的类型和大小", Modality.MRI, ["请把肿瘤框出来", "告诉我肿瘤的类型", "肿瘤大小"]),
         ("框出细胞核，大概多少个", Modality.PATHOLOGY, ["框出细胞核", "细胞核多少个"]),
         ("Which lung is larger, left or right?", Modality.CT, []),
         ("视盘在哪？有出血吗？", Modality.FUNDUS, ["视盘在哪", "有出血吗"]),
@@ -219,3 +223,12 @@ def test_a_question_for_the_plane_is_asked_as_in_training(engine, text):
 )
 def test_a_short_part_goes_on_with_the_names_before(terminology, text, modality, pieces):
     assert parts(text, terminology, modality) == pieces
+
+
+@pytest.mark.parametrize("text", ["两个肾都好吗", "肝脏还好吗", "肝没问题吧", "肾没事吧"])
+def test_whether_an_organ_is_well_is_not_whether_it_is_there(parse, text):
+    assert isinstance(parse(text, Modality.CT).request, IsNormal)
+
+
+def test_a_request_in_kind_words_asks_for_no_state(parse):
+    assert isinstance(parse("帮我标出肝脏好吗", Modality.CT).request, Detect)

@@ -45,8 +45,8 @@ _INDICATION = re.compile(  # "Colonoscopy for iron deficiency anaemia."
     re.IGNORECASE,
 )
 _SYMPTOM = re.compile(  # its side is none of a finding
-    r"\b(?:left|right|[lr])[- ]?sided? (?:[a-z]+ )?(?:weakness|numbness|paralysis|hemiplegia|hemiparesis|facial droop)\b"
-    r"(?! (?:is|on|in))",
+    r"\b(?:left|right|[lr])[- ]?sided? (?:[a-z]+ )?(?:weakness|numbness|pain|paralysis|hemiplegia|hemiparesis"
+    r"|facial droop)\b(?! (?:is|on|in))",
     re.IGNORECASE,
 )
 _VALUE = re.compile(
