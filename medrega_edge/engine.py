@@ -46,7 +46,8 @@ from medrega_edge.package.manifest import FAMILIAR_QUESTIONS
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import understand
-from medrega_edge.prompts.intent.parts import enumerated, parts
+from medrega_edge.prompts.intent.back_references import enumerated
+from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.prompts.templates import UNSURE_ANSWER, PromptBook
 from medrega_edge.regions import RegionMaker
 from medrega_edge.tasks.abstention import finished

@@ -21,7 +21,7 @@ from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.left_out import is_of_class, is_outside_choice
 from medrega_edge.tasks.presence import absence, joined, of_name, shown
 from medrega_edge.tasks.segmentation import Segment
-from medrega_edge.tasks.sides import has_sides, located_on_side, of_one_side, on_side
+from medrega_edge.tasks.sides import has_sides, located_on_side, on_side, with_side_said
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_many, superlative
@@ -137,7 +137,7 @@ class Asked(TaskRequest):
             answer = replace(answer, text=Message("answer.perhaps_class", names=classes).text(answer.language))
         if self.intent.side and self.intent.kind in (Kind.PRESENCE, Kind.COUNT) and answer.task is Task.DETECT:
             if has_sides(answer.image):  # "any stone in the left kidney? in the right?"
-                answer = replace(answer, text=of_one_side(answer.text, self.intent.side, answer.language))
+                answer = replace(answer, text=with_side_said(answer.text, self.intent.side, answer.language))
         labels = {region.label for region in answer.regions}
         told = (each for each in answer.warnings if not is_doubt(each) or each.params.get("name") in (None, *labels))
         return self.understood(replace(answer, warnings=tuple(told)))  # of generic words, only what is there

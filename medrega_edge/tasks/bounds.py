@@ -122,7 +122,7 @@ class Bound:
 
 def bound_in(text: str) -> Bound | None:
     """Return the bound that a question names; None where it names none."""
-    plain = simplified(text).casefold()
+    plain = simplified(text)
     if length := _IS_LENGTH.search(plain):
         unit = length["unit"] or length["unit_before"]
         value = _number(length["value"] or length["before"])
@@ -143,7 +143,7 @@ def _sign(plain: str) -> Literal[">", ">=", "<", "<="]:
 
 def compares_numbers(text: str) -> bool:
     """Whether a question compares the numbers of two things: "more red cells than platelets?"."""
-    return _MORE_OR_FEWER.search(simplified(text).casefold()) is not None
+    return _MORE_OR_FEWER.search(simplified(text)) is not None
 
 
 def compared_numbers(found: Found, answer: Answer) -> Told:

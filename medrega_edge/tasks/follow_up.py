@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from medrega_edge.domain import Modality, Task
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_word
+from medrega_edge.prompts.intent.back_references import TYPE_OF_LESION, enumerated, with_names
 from medrega_edge.prompts.intent.naming import is_one_and_pair, of_one_side, without_side
-from medrega_edge.prompts.intent.parts import TYPE_OF_LESION, enumerated, with_names
 from medrega_edge.tasks import follow_up_words as words
 from medrega_edge.tasks.asked import Asked, going_on
 from medrega_edge.tasks.base import TaskRequest

@@ -126,7 +126,6 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     check_words(text)
     if scene.terminology.labels:
         text = without_how_sure(with_signs(without_background(in_simplified_script(text))))
-    if scene.terminology.labels:
         questions = parts(text, scene.terminology, scene.modality, scene.before)
         if several := _several(text, questions, scene) or _several(text, _alternatives_apart(text, scene), scene):
             return several
@@ -142,7 +141,7 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         identify = Identify(PixelBox(*map(float, boxes[0])), text)
         return Asked(text, replace(intent, kind=Kind.IDENTIFY, names=()), identify, notes=notes)
     if _asks_for_any_finding(said, intent, scene) and Task.REPORT in scene.tasks:
-        place = listed_words((match.group() for match in places_in(simplified(said).casefold())), said)
+        place = listed_words((match.group() for match in places_in(simplified(said))), said)
         notes = notes_of(said, intent, scene.modality, place)
         return Asked(text, replace(intent, kind=Kind.REPORT, names=(), generic=()), IsNormal(text), place=place, notes=notes)
     intent = affected_side(said, with_names_meant(said, intent, scene), scene)
@@ -173,7 +172,7 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         intent = replace(intent, kind=Kind.REPORT, aside=aside)
         column = language_of(text) is Language.ZH
         parts_of_organs = ("、" if column else ", ").join(name[column] for name in names if is_part(name[0]))
-        places = (match.group() for match in places_in(simplified(said).casefold()))
+        places = (match.group() for match in places_in(simplified(said)))
         place = listed_words(places, said) or parts_of_organs
         others = tuple(name for name in excluded(simplified(said), scene.terminology))
         notes = notes_of(said, intent, scene.modality, place)
@@ -194,7 +193,7 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         raise UsageError("task.impossible_outline")
     is_outline = intent.kind is Kind.LOCATE and intent.asks_for_outline
     is_outline |= intent.kind in (Kind.LOCATE, Kind.MEASURE) and AREA.search(said) is not None
-    if _ORDINAL.search(simplified(said).casefold()):
+    if _ORDINAL.search(simplified(said)):
         raise UsageError("task.only_extreme")
     if tooth := _TOOTH.search(said):
         raise unknown_name(text, replace(intent, generic=(), unknown=(tooth.group(),)), scene)
@@ -231,7 +230,10 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         return Asked(text, intent, request, place, (kind[0], shown), notes=notes)
     notes = (*notes, *notes_of(said, intent, scene.modality, place))
     if isinstance(request, FromBoxes) and intent.kind is Kind.COUNT and not request.bound and (bound := bound_in(said)):
-        notes = (*notes, Message("task.words_left_out", words=[bound.shown.text(language_of(text))]))  # of which name?
+        notes = (
+            *notes,
+            Message("task.words_left_out", words=[bound.shown.text(language_of(text))]),
+        )  # it does not say of which name
     return Asked(text, of_side, request, place, notes=notes)
 
 
@@ -279,7 +281,7 @@ _OR = re.compile(r"\b(?:or|and)\b|还是|或者?|[和与及、]|[?？](?=.*\w)")
 
 def _alternatives_apart(text: str, scene: Scene) -> list[str]:
     """Return a question for each of two findings that no one set of classes tells: "DR or macular oedema?"; else none."""
-    plain = simplified(text).casefold()
+    plain = simplified(text)
     plain = pattern("or_not", plain).sub(" ", plain)
     alternatives = [each.strip(" ?？") for each in _OR.split(plain)]
     if len(alternatives) != 2 or not all(alternatives):
@@ -347,9 +349,7 @@ def _asks_what_is_wrong(text: str, intent: Intent) -> bool:
     """Whether a question asks what is wrong with structures that it names: a report would tell of the whole image."""
     are_structures = bool(intent.names) and (bool(intent.generic) or not names_finding(intent))
     return (
-        intent.kind in (Kind.ANSWER, Kind.REPORT)
-        and are_structures
-        and _WHAT_IS_WRONG.search(simplified(text).casefold()) is not None
+        intent.kind in (Kind.ANSWER, Kind.REPORT) and are_structures and _WHAT_IS_WRONG.search(simplified(text)) is not None
     )
 
 
@@ -359,7 +359,7 @@ _OF_MANY_ORGANS = (Modality.CT, Modality.MRI, Modality.XRAY)  # where the word a
 
 def _asks_for_any_finding(text: str, intent: Intent, scene: Scene) -> bool:
     """Whether a question asks for whatever is not as usual, in a kind of image of many organs: "有没有异常"."""
-    plain = simplified(text).casefold()
+    plain = simplified(text)
     is_any = bool(intent.generic) and not intent.unknown and intent.side is None and _ANY_FINDING.search(plain) is not None
     is_any = is_any and {*map(generic_key, intent.generic)} == {"lesion"} and not scene.terminology.find(plain)
     is_any = is_any and intent.kind is Kind.PRESENCE and not has("where", plain)

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand
+from medrega_edge.prompts.intent.back_references import goes_on
 from medrega_edge.prompts.intent.clauses import tells_history
 from medrega_edge.prompts.intent.naming import named, near_another, without_side, words_of
-from medrega_edge.prompts.intent.parts import Clause, asks_for_something, clauses, goes_on, is_conditional, tells_to_say
 from medrega_edge.prompts.intent.phrases import has, pattern, without_fillers
+from medrega_edge.prompts.intent.pieces import TELLS_WHO, Clause, asks_for_something, clauses, is_conditional, tells_to_say
 from medrega_edge.prompts.intent.unread import has_content
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LABEL_SETS, LabelSet, answers_whether_benign, set_words
 from medrega_edge.vocabulary.terminology import Terminology
@@ -37,7 +38,7 @@ def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> 
     column = language_of(text) is Language.ZH
     named = terminology.find(as_nouns(simplified(text)))
     sites = {name[0]: findings_at([name[0]]) & asked for name in named if not is_finding(name[0])}
-    if intent.kind is Kind.SIDE and _WHICH_SIDE.search(simplified(text).casefold()):  # "in which hemisphere"
+    if intent.kind is Kind.SIDE and _WHICH_SIDE.search(simplified(text)):  # "in which hemisphere"
         named = [name for name in named if without_side(name[0]) not in _ON_BOTH_SIDES]
     is_of_some = bool(intent.generic) and any(sites.values())  # of the liver, but not of the pancreas
     structures = [name[column] for name in named if is_part(name[0]) or (is_of_some and not sites.get(name[0], asked))]
@@ -59,7 +60,7 @@ _SIDE_OF_PLACE = re.compile(r"\b(?:left|right)\b|[左右]")  # "the upper left":
 
 def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
     """Return the parts of structures that a question speaks of and none of its names has; empty without any."""
-    plain = simplified(text).casefold()
+    plain = simplified(text)
     places = places_in(plain) if intent.names else []
     if not places:
         is_located = intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT, Kind.MEASURE, Kind.PRESENCE)
@@ -147,7 +148,7 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     labels -= {"eye"} if modality in _OF_ONE_SIDE else set()
     said = words_of(named(text, terminology, modality).masked)
     asks = is_asked or has("question", said) or asks_for_something(text)
-    if not is_asked and _HAS.match(text):
+    if not is_asked and TELLS_WHO.match(text):
         return False  # "I'm 34 and have fair skin."
     if not is_asked and _VIEW.match(text):
         return False  # "short axis cine."
@@ -202,7 +203,6 @@ _LEFT_AND_RIGHT = re.compile(r"(?:in |on )?(?:the )?left (?:\w+ )?or (?:in |on )
 _VIEW = re.compile(
     r"(?:(?:short|long|apical|parasternal|axial|sagittal|coronal|[24][ -]?|two|four|cine|axis|view|chamber)\W*)+$"
 )
-_HAS = re.compile(r"(?:have|has|had) (?!you|he|she|they|i|we)")
 _STAGE = re.compile("严重程度|(?:第|是|属于)?(?:几|哪一?)[期级]")
 
 
@@ -260,12 +260,12 @@ def notes_of(text: str, intent: Intent, modality: Modality | None, place: str) -
     notes = []
     if intent.kind is Kind.MEASURE and (measure := _OTHER_MEASURE.search(simplified(text))):
         notes.append(Message("task.measure_left_out", measure=measure.group()))
-    if intent.kind is Kind.MEASURE and _AS_USUAL.search(simplified(text).casefold()):
+    if intent.kind is Kind.MEASURE and _AS_USUAL.search(simplified(text)):
         notes.append(Message("task.normal_size_left_out"))
-    if intent.kind is Kind.ORGANS and _IN_ORDER.search(simplified(text).casefold()):
+    if intent.kind is Kind.ORGANS and _IN_ORDER.search(simplified(text)):
         notes.append(Message("task.in_order"))
     are_findings = bool(intent.names) and all(is_finding(name[0]) for name in intent.names)
-    if intent.kind is Kind.PRESENCE and are_findings and (both := _BOTH.search(simplified(text).casefold())):
+    if intent.kind is Kind.PRESENCE and are_findings and (both := _BOTH.search(simplified(text))):
         notes.append(Message("task.words_left_out", words=[both.group()]))
     if intent.kind is Kind.LOCATE and are_findings and _IN_WHICH.search(simplified(text)):
         notes.append(Message("task.impossible_part"))
@@ -284,7 +284,7 @@ def shows_one_side(intent: Intent, modality: Modality | None) -> bool:
 
 def side_left_out(text: str) -> Message | None:
     """Say that a class of the whole image tells no side, where a question names one."""
-    side = _ONE_SIDE.search(simplified(text).casefold())
+    side = _ONE_SIDE.search(simplified(text))
     return Message("task.words_left_out", words=[side.group().strip()]) if side else None
 
 
@@ -371,11 +371,10 @@ def structures_of_other_classes(text: str, terminology: Terminology, label_sets:
 
 def is_outside_choice(text: str, classes: Sequence[str]) -> bool:
     """Whether a question offers a choice, "adenocarcinoma or normal mucosa?", and the classes share no word with it."""
-    plain = simplified(text).casefold()
+    plain = simplified(text)
     if not _CHOICE.search(plain):
         return False
     said = set(re.findall(r"[a-z]+", plain.replace("naev", "nev").replace("mole", "nevus")))
-    plain = plain.replace("鳞癌", "鳞状细胞癌")
     if re.search("癌|恶性", plain) and any(re.search("癌|恶性", each) for each in classes):
         return False
     if "痣" in plain and any("痣" in each for each in classes):

@@ -189,7 +189,7 @@ _WHICH_OF_MANY_IS_ILL = re.compile(
 
 def affected_side(text: str, intent: Intent, scene: Scene) -> Intent:
     """Return the question for the side, or the places, of the findings of structures, where it asks which is affected."""
-    plain = simplified(text).casefold()
+    plain = simplified(text)
     asks_which = _WHICH_OF_MANY_IS_ILL.search(plain) is not None  # "which tooth is bad?"
     asks_side = intent.kind in (Kind.REPORT, Kind.SIDE, Kind.COMPARE) and _WHICH_IS_ILL.search(plain) is not None
     if not (asks_side or asks_which) or names_finding(intent) or scene.modality is None:

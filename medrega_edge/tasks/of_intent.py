@@ -73,19 +73,17 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
             return Report()
         case Kind.GROUNDED_REPORT if is_trained(Task.GROUNDED_REPORT, scene.tasks):
             return Report(grounded=True)
-        case Kind.MODALITY if (
-            has("body_part", simplified(text).casefold()) and scene.prompts.modalities and Task.REPORT in scene.tasks
-        ):
+        case Kind.MODALITY if has("body_part", simplified(text)) and scene.prompts.modalities and Task.REPORT in scene.tasks:
             return BodyPart(tells_kind=True)
         case Kind.MODALITY if scene.prompts.modalities or scene.modality:
             return KindOfImage()
         case Kind.BODY_PART | Kind.ORGANS if intent.unknown:
             raise unknown_name(text, intent, scene)
         case Kind.BODY_PART if scene.prompts.modalities and Task.REPORT in scene.tasks:
-            return BodyPart(tells_kind=has("kind_of_image", simplified(text).casefold()))
+            return BodyPart(tells_kind=has("kind_of_image", simplified(text)))
         case Kind.ORGANS if _PLACE.search(simplified(text)) or _TOUCHES.search(simplified(text)):
             raise UsageError("task.impossible_relation")
-        case Kind.ORGANS if disease_word(text) or has("enlarged", simplified(text).casefold()):
+        case Kind.ORGANS if disease_word(text) or has("enlarged", simplified(text)):
             raise UsageError("task.impossible")  # that an organ is there does not tell that it is enlarged
         case Kind.ORGANS if _SYSTEM.search(simplified(text)) and Task.VQA in scene.tasks:
             return AnswerQuestion(text)  # boxes do not tell which system an organ belongs to
@@ -94,7 +92,7 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
             if not others and _UNSEEN.search(simplified(text)):
                 raise UsageError("task.impossible")
             return VisibleOrgans(tuple(english for english, _ in others))
-        case Kind.CLASSIFY if _TELL_APART.search(simplified(text).casefold()) and not names_class(text, scene.modality):
+        case Kind.CLASSIFY if _TELL_APART.search(simplified(text)) and not names_class(text, scene.modality):
             raise UsageError("task.impossible")  # arteries from veins
         case Kind.CLASSIFY if intent.unknown and not names_class(text, scene.modality):  # "glaucoma?": no set has it
             raise unknown_name(text, intent, scene)

@@ -101,7 +101,7 @@ def has_sides(image: ImageFacts) -> bool:
     return not is_assumed or image.modality in _FROM_THE_FRONT
 
 
-def of_one_side(text: str, side: str, language: Language) -> str:
+def with_side_said(text: str, side: str, language: Language) -> str:
     """Return a text that speaks of one side of the patient, beginning with that side."""
     return Message("answer.of_side", side=_SIDE_NAMES[side], text=text).text(language)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from medrega_edge.domain import Task
-from medrega_edge.prompts.intent.parts import TYPE_OF_LESION
+from medrega_edge.prompts.intent.back_references import TYPE_OF_LESION
 from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology

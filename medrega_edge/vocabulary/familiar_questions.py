@@ -60,6 +60,6 @@ class FamiliarQuestions:
 
 def _words(question: str) -> frozenset[str]:
     words: list[str] = []
-    for run in _WORDS.findall(simplified(question).casefold()):
+    for run in _WORDS.findall(simplified(question)):
         words += [run] if run.isascii() or len(run) == 1 else [run[place : place + 2] for place in range(len(run) - 1)]
     return frozenset(words)

@@ -184,7 +184,6 @@ _OF_LIMB = re.compile(  # of a history, "left-sided weakness", of what one film 
     r"\b(?:left|right) (?:arm|leg|hand|foot|hip|knee|ankle|wrist|elbow|shoulder|thigh|calf|finger|toe|femur|tibia)s?\b"
     r"|[左右](?:侧|边)?(?:手|脚|腿|臂|髋|膝|踝|腕|肘|肩|足|趾|指|上肢|下肢|肢体|股骨|胫骨|腓骨|桡骨|尺骨|肱骨|锁骨)"
     r"|[左右](?:[上下]腹|侧?腰|腹)(?=.{0,3}[疼痛])|(?<=肝)(?:脏|的)?[左右]叶|[左右]肝叶"
-    r"|\b(?:left|right|[lr])[- ]?sided? (?:\w+ )?(?:weakness|pain|numbness|paralysis|hemiplegia|hemiparesis)"
     r"|\b(?:left|right) (?:arm|leg|hand|face|facial|flank|sided) (?:weakness|pain|numbness|droop)"
     r"|[左右](?:侧|边)?(?:肢体?|上肢|下肢|半身|偏瘫|面部|手臂?|脚|腿|胳膊|腰部?疼?)(?=.{0,4}(?:无力|麻|疼|痛|瘫|乏力))"
 )
@@ -201,7 +200,7 @@ def _without(unread: Sequence[str], said: str) -> str:
 
 def _side_of_findings(text: str, names: Sequence[BilingualName]) -> str | None:
     """The side that a question for findings, or for some of many, names: "a stone in the left kidney", "the left molars"."""
-    plain = _OF_LIMB.sub(" ", simplified(text).casefold())
+    plain = _OF_LIMB.sub(" ", simplified(text))
     is_left, is_right = bool(_LEFT.search(plain)), bool(_RIGHT.search(plain))
     are_findings = bool(names) and all(is_finding(name[0]) or is_of_many(name[0]) for name in names)
     return ("left" if is_left else "right") if are_findings and is_left is not is_right else None
@@ -224,7 +223,7 @@ def _also_asked(
     """Return the kinds of question that parts of a text ask beside the one that is answered."""
     if kind in (Kind.HELP, Kind.IMPOSSIBLE, Kind.IDENTIFY, Kind.REPORT, Kind.GROUNDED_REPORT, Kind.ANSWER):
         return ()
-    parts = [part for part in _PART.split(simplified(text).casefold()) if re.search(r"\w", part)]
+    parts = [part for part in _PART.split(simplified(text)) if re.search(r"\w", part)]
     parts = [part for part in parts if not (kind is Kind.COMPARE and _BY_HOW_MUCH.match(part.strip()))]
     if len(parts) < 2:
         return ()
@@ -234,7 +233,7 @@ def _also_asked(
         other = next((Kind(each) for each in _EXTRA if has(each, said)), None)
         if other and other is not kind and other not in _TOLD_WITH.get(kind, ()):
             asked[other] = None
-    if kind is Kind.LOCATE and has("outline", simplified(text).casefold()):
+    if kind is Kind.LOCATE and has("outline", simplified(text)):
         asked.pop(Kind.MEASURE, None)  # a mask has its area and its diameters
     if kind is Kind.LOCATE:
         asked.pop(Kind.BODY_PART, None)  # "in which part is the bleed?"

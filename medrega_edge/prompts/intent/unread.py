@@ -108,7 +108,9 @@ def left_aside(masked: str, kinds: Sequence[str]) -> tuple[str, ...]:
     idle, idle_zh = _idle_in(tuple(kinds))
     predicates = _predicates(masked, _own_phrases(tuple(kinds)))
     found, run = dict[str, None](), list[str]()
-    rest = re.sub("|".join(word for word in predicates if not word.isascii()) or "$^", " ", masked)
+    rest = masked
+    for word in predicates:
+        rest = rest if word.isascii() else rest.replace(word, " ")
     for token in re.findall(rf"[a-z][a-z0-9'-]*|{_HAN}+|[^\s]", rest):
         if token.isascii() and token[0].isalpha():
             if token.strip("-") not in idle and token.removesuffix("'s") not in idle:
