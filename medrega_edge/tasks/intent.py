@@ -53,6 +53,7 @@ from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import (
     AREA,
+    asks_how_it_is,
     asks_if_normal,
     disease_word,
     generic_key,
@@ -335,7 +336,10 @@ def _asks_if_normal(text: str, intent: Intent) -> bool:
         Kind.COMPARE,
         Kind.COUNT,
     )
-    return is_of_state and not names_finding(intent) and asks_if_normal(text)
+    if names_finding(intent):
+        return False
+    is_how_it_is = bool(intent.names) and intent.kind is not Kind.IMPOSSIBLE and asks_how_it_is(text)
+    return is_how_it_is or (is_of_state and asks_if_normal(text))
 
 
 _WHAT_IS_WRONG = re.compile(

@@ -225,10 +225,24 @@ def test_a_short_part_goes_on_with_the_names_before(terminology, text, modality,
     assert parts(text, terminology, modality) == pieces
 
 
-@pytest.mark.parametrize("text", ["两个肾都好吗", "肝脏还好吗", "肝没问题吧", "肾没事吧"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("两个肾都好吗", "肝脏还好吗", "肝没问题吧", "肾没事吧", "我的腎好不好", "脾脏正不正常"),
+        *(
+            "肝脏情况怎么样",
+            "我这个肝咋样",
+            "两个肾情况如何",
+            "肝上有没有长什么",
+            "how is my spleen doing?",
+            "How does the liver look?",
+        ),
+    ],
+)
 def test_whether_an_organ_is_well_is_not_whether_it_is_there(parse, text):
     assert isinstance(parse(text, Modality.CT).request, IsNormal)
 
 
-def test_a_request_in_kind_words_asks_for_no_state(parse):
-    assert isinstance(parse("帮我标出肝脏好吗", Modality.CT).request, Detect)
+@pytest.mark.parametrize("text", ["帮我标出肝脏好吗", "把肝标出来好不好"])
+def test_a_request_in_kind_words_asks_for_no_state(parse, text):
+    assert isinstance(parse(text, Modality.CT).request, Detect)
