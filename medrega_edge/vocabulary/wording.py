@@ -243,15 +243,13 @@ def _homonym_patterns(modality: str) -> list[tuple[re.Pattern[str], str]]:
 
 
 _IS_NORMAL = re.compile(r"(?:normal|正常) ?[?？]\s*$|(?:正常|没事|没问题)的?吧\W*$")
-
-
 _HOW_IS_EN = re.compile(
     r"\bhow(?:'s| is| are) [a-z ]+ (?:doing|looking|holding up)\W*$|\bhow (?:do|does) [a-z ]+ look\W*$", re.IGNORECASE
 )
 _HOW_IS_ZH = re.compile(  # of the structure itself: neither of its size, say, nor behind a request ("标出肝脏好吗")
     r"^(?!.*(?:[标圈框画指量数找]|定位|分割|勾|告诉|在哪|多[大少长宽高厚深]|还是))"
-    r"(?!.*(?:大小|位置|形态|形状|边|轮廓|密度|信号|回声|颜色|充盈|质量|控制|功能|结构|表面|厚度|个数|数量|分化|像))"
-    r".*?(?:情况|状况|状态)?(?:怎么样|怎样|咋样|如何|好不好|好着吗|好吗|行不行|还行吗|正不正常|要紧吗|要不要紧|有事吗|有没有事)"
+    r"(?!.*(?:大小|位置|形态|形状|边缘|边界|轮廓|密度|信号|回声|颜色|充盈|质量|控制|功能|结构|表面|厚度|个数|数量|分化|像))"
+    r".*(?:怎么样|怎样|咋样|如何|好不好|好着吗|好吗|行不行|还行吗|正不正常|要紧吗|要不要紧)"
     r"[了啊呀呢哦]?\W*$"
 )
 
