@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from medrega_bench.evaluation import gate, measure
+from medrega_bench.performance.spread import Spread
 from medrega_bench.reports.document import document
 from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
@@ -63,6 +64,25 @@ def test_ratios_of_speeds_are_held_only_where_they_are_steady():
     # Unsteady, and yet beyond all that either run has seen.
     (phrase,) = missed(result(package(many(), gain=1.0, swing=0.2)), before)
     assert "fell from 2 to 1" in phrase
+
+
+def test_ratios_of_times_are_held_on_the_same_processor_only():
+    before = result(package(many(), gain=3.0))
+    after = result(package(many(), gain=2.4))
+    after = replace(after, environment=replace(after.environment, processor="another"))
+    fallen, (unheld,) = gate.check(after, before, ())
+    assert (fallen, str(unheld)) == ([], "jump_forward_gain on cpu, 2 threads, was measured on another processor")
+
+
+def test_ratios_of_counts_are_held_on_every_processor():
+    def counted(passes, processor):
+        made = result(package(many()))
+        (speed,) = made.package.speed
+        speed = replace(speed, ratios={"tokens_per_pass": Spread.of([passes] * 3)})
+        environment = replace(made.environment, processor=processor)
+        return replace(made, packages=(replace(made.package, speed=(speed,)),), environment=environment)
+
+    assert missed(counted(2.0, "another"), counted(3.0, "cpu")) == ["tokens_per_pass on cpu, 2 threads, fell from 3 to 2"]
 
 
 def test_the_command_lists_what_is_missed_and_exits_with_5(tmp_path, monkeypatch, medrega):

@@ -110,7 +110,7 @@ def gate(
     """Exit with code 5 if accuracy or speed fell too far.
 
     Without --gate, at most 5 % of the answers may flip if name and version equal the baseline's. Ratios of speeds that are
-    steady may fall by 15 %.
+    steady may fall by 15 % on the same processor.
 
     medrega bench gate report/result.json --baseline bench/results
 

@@ -103,6 +103,7 @@ TEMPLATES: dict[str, str] = {
     "bench.ratio": "{name} on {device}, {threads} threads,",
     "bench.ratio_fell": "{ratio} fell from {before:.3g} to {after:.3g}",
     "bench.ratio_measured_once": "{ratio} was measured once only",
+    "bench.ratio_on_another_processor": "{ratio} was measured on another processor",
     "bench.ratio_unsteady": "{ratio} is not steady",
     "bench.result_file_unreadable": "'{file}' cannot be read ({reason}); name a result of `medrega bench run`.",
     "bench.texts_cut": "{count} texts are too long for the model of BERTScore and were cut.",
