@@ -21,8 +21,8 @@ from medrega_edge.package import intervals
 from medrega_edge.package.intervals import BOX_LENGTHS, DIAMETERS, MASK_LENGTHS, Group, Intervals
 from medrega_edge.package.package import Package
 from medrega_edge.tasks.base import Detection
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import is_finding
 
 
 class RegionMaker:

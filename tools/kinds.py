@@ -25,8 +25,8 @@ from medrega_edge.domain import Modality
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import features, kinds
 from medrega_edge.prompts.templates import PromptBook
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import is_finding
 
 TEMPLATES = Path(__file__).parent / "phrasings"
 WRITTEN = Path(__file__).parents[1] / "tests" / "phrases"

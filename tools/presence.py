@@ -31,8 +31,8 @@ from medrega_edge.tasks.classes import CERTAIN_CLASS, decide, other_class, unfam
 from medrega_edge.tasks.presence import look_for
 from medrega_edge.vocabulary import presence
 from medrega_edge.vocabulary.body_parts import can_hold, holds_any
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
-from medrega_edge.vocabulary.wording import is_finding
 from medrega_train.label_modalities import modalities_of_labels
 from medrega_train.records import implied, split_of
 

@@ -17,7 +17,7 @@ from medrega_edge.engine import load
 from medrega_edge.evaluation.records import read_records
 from medrega_edge.tasks.organs import expected
 from medrega_edge.tasks.presence import look_for
-from medrega_edge.vocabulary.wording import is_finding
+from medrega_edge.vocabulary.label_kinds import is_finding
 
 
 def measure(engine, records):

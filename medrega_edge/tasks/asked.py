@@ -22,9 +22,11 @@ from medrega_edge.tasks.left_out import is_of_class, is_outside_choice
 from medrega_edge.tasks.presence import absence, joined, of_name, shown
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sides import has_sides, located_on_side, on_side, with_side_said
+from medrega_edge.vocabulary.generic_words import generic_labels
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
+from medrega_edge.vocabulary.label_kinds import is_finding, is_of_many
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_many, superlative
+from medrega_edge.vocabulary.wording import superlative
 
 _CLOSE = 0.2  # difference of the confidences of labels that may be meant as well
 _ONE_OF_MANY = (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE, Kind.SIDE)

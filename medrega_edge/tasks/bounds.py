@@ -15,8 +15,9 @@ from medrega_edge.answer import Answer, ImageFacts, Region
 from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.presence import Found, shown
 from medrega_edge.tasks.sides import Told
+from medrega_edge.vocabulary.label_kinds import is_finding, is_of_many
+from medrega_edge.vocabulary.plain_text import simplified
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import is_finding, is_of_many, simplified
 
 _WORDS = {word: float(value) for value, word in enumerate("one two three four five six seven eight nine ten".split(), 1)}
 _WORDS |= {word: float(value) for value, word in enumerate("一二三四五六七八九十", 1)}

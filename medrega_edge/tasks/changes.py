@@ -13,8 +13,8 @@ from medrega_edge.tasks.reference_words import plain_words, says_no_more
 from medrega_edge.tasks.references import other_side, refer
 from medrega_edge.tasks.spoken import Conversation
 from medrega_edge.tasks.unsaid import is_correction
+from medrega_edge.vocabulary.plain_text import simplified
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import simplified
 
 _REMOVES = re.compile(
     r"\b(?:without|remove|drop|hide|leave out|take away|delete|minus|exclude|excluding|except(?: for)?|but not|not"

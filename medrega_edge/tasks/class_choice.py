@@ -18,7 +18,8 @@ from medrega_edge.vocabulary.label_sets import (
     label_set_of,
     named_set,
 )
-from medrega_edge.vocabulary.wording import names_cancer, simplified
+from medrega_edge.vocabulary.plain_text import simplified
+from medrega_edge.vocabulary.wording import names_cancer
 
 _TISSUE = re.compile(
     r"\btissues?\b|\bhistolog|\bpathological diagnosis|\btype of cancer\b|组织(?!液)|病理(?:类型|诊断)|什么癌"

@@ -23,8 +23,8 @@ from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
 from medrega_edge.tasks.sides import Told, of_picture, of_side
 from medrega_edge.tasks.sizes import why_pixels
+from medrega_edge.vocabulary.label_kinds import is_single
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import is_single
 
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
 SAME_PLACE = 0.5  # IoU of boxes from which on two labels of a generic word are one object

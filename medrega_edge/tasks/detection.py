@@ -32,10 +32,10 @@ from medrega_edge.tasks.base import (
 )
 from medrega_edge.tasks.classes import other_class
 from medrega_edge.vocabulary.body_parts import can_hold, has_home, shown_part
+from medrega_edge.vocabulary.label_kinds import wider_label
 from medrega_edge.vocabulary.label_sets import modality_name
 from medrega_edge.vocabulary.presence import certain_from, floor, is_known
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import wider_label
 
 _LETTERS = re.compile(r"[^\W\d_]")
 

@@ -15,9 +15,9 @@ from medrega_edge.tasks.base import TaskContext
 from medrega_edge.tasks.classes import decide, is_certain
 from medrega_edge.tasks.organs import expected
 from medrega_edge.tasks.presence import Presence, look_for
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.label_sets import DENIED_BY, FINDINGS, LABEL_SETS, LabelSet
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import is_finding
 
 _SAME_PLACE = 0.5  # IoU of the best boxes of two findings from which on they have one place
 _NEARLY_AS_LIKELY = 0.2  # difference of their confidences

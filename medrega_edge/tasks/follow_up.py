@@ -21,8 +21,10 @@ from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.unsaid import names_before
+from medrega_edge.vocabulary.label_kinds import homonym, is_finding, is_of_many
+from medrega_edge.vocabulary.states import asks_if_normal
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import AREA, asks_if_normal, homonym, is_finding, is_of_many, superlative
+from medrega_edge.vocabulary.wording import AREA, superlative
 
 _SIDES = {"left": "left", "right": "right", "左": "left", "右": "right"}
 _OPPOSITE = {"left": "right", "right": "left"}

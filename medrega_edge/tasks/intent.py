@@ -45,26 +45,18 @@ from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.several import Several
 from medrega_edge.tasks.vqa import AnswerQuestion
+from medrega_edge.vocabulary.generic_words import generic_key
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.label_sets import (
     LABEL_SETS,
     named_set,
 )
+from medrega_edge.vocabulary.plain_text import in_simplified_script, simplified
 from medrega_edge.vocabulary.presence import is_known
+from medrega_edge.vocabulary.sites import is_part
+from medrega_edge.vocabulary.states import asks_how_it_is, asks_if_normal, disease_word
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import (
-    AREA,
-    asks_how_it_is,
-    asks_if_normal,
-    disease_word,
-    generic_key,
-    in_simplified_script,
-    is_finding,
-    is_part,
-    kind_left_out,
-    narrower_kind,
-    places_in,
-    simplified,
-)
+from medrega_edge.vocabulary.wording import AREA, kind_left_out, narrower_kind, places_in
 
 _TASKS = {  # of kinds of question that name no place
     Kind.CLASSIFY: Task.CLASSIFY,

@@ -8,9 +8,10 @@ from typing import Any
 from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import understand
+from medrega_edge.vocabulary.plain_text import simplified
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, term_of
+from medrega_edge.vocabulary.typos import corrected, nearest
 from medrega_edge.vocabulary.usual_labels import usual
-from medrega_edge.vocabulary.wording import corrected, nearest, simplified
 
 
 def find_labels(

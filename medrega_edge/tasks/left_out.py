@@ -14,20 +14,13 @@ from medrega_edge.prompts.intent.naming import named, near_another, without_side
 from medrega_edge.prompts.intent.phrases import has, pattern, without_fillers
 from medrega_edge.prompts.intent.pieces import TELLS_WHO, Clause, asks_for_something, clauses, is_conditional, tells_to_say
 from medrega_edge.prompts.intent.unread import has_content
+from medrega_edge.vocabulary.generic_words import generic_labels
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LABEL_SETS, LabelSet, answers_whether_benign, set_words
+from medrega_edge.vocabulary.plain_text import simplified
+from medrega_edge.vocabulary.sites import findings_at, is_part
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import (
-    as_nouns,
-    findings_at,
-    generic_labels,
-    is_finding,
-    is_part,
-    kind_left_out,
-    places_in,
-    qualifiers,
-    simplified,
-    without_homonyms,
-)
+from medrega_edge.vocabulary.wording import as_nouns, kind_left_out, places_in, qualifiers, without_homonyms
 
 
 def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> str:

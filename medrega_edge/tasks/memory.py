@@ -28,8 +28,9 @@ from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sides import outermost
 from medrega_edge.tasks.unsaid import REPORTS, is_correction, names_before
+from medrega_edge.vocabulary.label_kinds import is_finding, is_of_many
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import is_finding, is_of_many, superlative
+from medrega_edge.vocabulary.wording import superlative
 
 _MOST_TURNS = 50
 _GOES_ON = re.compile(

@@ -14,18 +14,14 @@ from medrega_edge.tasks.bounds import compares_numbers
 from medrega_edge.tasks.refusals import unknown_name
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.vocabulary.body_parts import can_hold
+from medrega_edge.vocabulary.generic_words import generic_key, generic_labels
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.label_sets import candidate_sets, label_set_of, names_class
+from medrega_edge.vocabulary.plain_text import simplified
 from medrega_edge.vocabulary.presence import is_known
+from medrega_edge.vocabulary.sites import findings_at
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import (
-    findings_at,
-    generic_key,
-    generic_labels,
-    is_finding,
-    names_cancer,
-    simplified,
-    superlative,
-)
+from medrega_edge.vocabulary.wording import names_cancer, superlative
 
 _ABNORMAL = re.compile(r"\babnormal|异常", re.IGNORECASE)
 _OTHER_THAN = re.compile(

@@ -15,8 +15,8 @@ from medrega_edge.tasks.findings import Findings
 from medrega_edge.tasks.presence import Presence
 from medrega_edge.tasks.reporting import see
 from medrega_edge.tasks.sides import may_be_on
+from medrega_edge.vocabulary.sites import findings_at
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import findings_at
 
 _OF_ALL = ("normal", "benign")  # healthy kidneys tell nothing of the other organs
 

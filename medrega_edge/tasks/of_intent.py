@@ -29,23 +29,19 @@ from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_negated
+from medrega_edge.vocabulary.generic_words import generic_labels, may_be_finding
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.label_sets import (
     label_set_of,
     modality_name,
     named_set,
     names_class,
 )
+from medrega_edge.vocabulary.plain_text import simplified
 from medrega_edge.vocabulary.presence import is_known
+from medrega_edge.vocabulary.states import disease_word
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import (
-    disease_word,
-    generic_labels,
-    is_finding,
-    may_be_finding,
-    names_cancer,
-    simplified,
-    without_homonyms,
-)
+from medrega_edge.vocabulary.wording import names_cancer, without_homonyms
 
 _OF_IMAGE = re.compile(
     r"\b(?:side|left|right|half) of (?:the|this) (?:image|picture|screen|photo|film|frame)\b"

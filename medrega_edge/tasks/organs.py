@@ -10,9 +10,9 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
 from medrega_edge.tasks.presence import Presence, joined, look_for
 from medrega_edge.vocabulary.body_parts import can_hold
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import is_finding
 
 
 @dataclass(frozen=True)

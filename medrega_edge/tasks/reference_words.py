@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from medrega_edge.prompts.intent import Kind
-from medrega_edge.vocabulary.wording import simplified
+from medrega_edge.vocabulary.plain_text import simplified
 
 
 class Points(StrEnum):

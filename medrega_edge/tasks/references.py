@@ -17,8 +17,8 @@ from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.memory import BySize, Chosen, Recalled, Thing, latest
 from medrega_edge.tasks.reference_words import Points, Reference, plain_words, read_reference
 from medrega_edge.tasks.spoken import Conversation, meant_of_generic, without_own_names
+from medrega_edge.vocabulary.label_kinds import is_finding, is_of_many, is_single
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import is_finding, is_of_many, is_single
 
 _KEPT = (Kind.MEASURE, Kind.SIDE)  # what "the second one?" asks again
 _ORGAN = re.compile(r"\borgans?\b|器官")

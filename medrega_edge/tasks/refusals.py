@@ -6,10 +6,12 @@ from medrega_edge.domain import Language, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, unknown_word
 from medrega_edge.tasks.scene import Scene
+from medrega_edge.vocabulary.generic_words import may_be_finding
 from medrega_edge.vocabulary.label_sets import modality_name
 from medrega_edge.vocabulary.presence import is_known
+from medrega_edge.vocabulary.sites import findings_at
+from medrega_edge.vocabulary.typos import nearest
 from medrega_edge.vocabulary.usual_labels import usual
-from medrega_edge.vocabulary.wording import findings_at, may_be_finding, nearest
 
 _OFFERED = 12  # names in a refusal
 

@@ -22,9 +22,9 @@ from medrega_edge.tasks.organs import look_for_structures
 from medrega_edge.tasks.presence import Presence, look_for
 from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.vocabulary.body_parts import fits_report
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.label_sets import BODY_PARTS
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import is_finding
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskRes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import check_box, name_in
 from medrega_edge.tasks.sizes import why_pixels
-from medrega_edge.vocabulary.wording import is_of_many, wider_label
+from medrega_edge.vocabulary.label_kinds import is_of_many, wider_label
 
 _OF_BOX = Message("answer.in_the_box")  # label of a region whose box is the user's
 WRONG_MASK = "task.wrong_mask"  # warning that masks of a label are not given

@@ -13,8 +13,8 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import sentence_of_regions
 from medrega_edge.tasks.base import not_found
 from medrega_edge.tasks.presence import Found, joined, shown
+from medrega_edge.vocabulary.label_kinds import is_of_midline
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import is_of_midline
 
 Told = tuple[list[Message], dict[str, Any]]  # what is said, and the facts for programs
 _MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side

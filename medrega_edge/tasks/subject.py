@@ -13,7 +13,7 @@ from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.tasks.memory import Chosen
 from medrega_edge.tasks.reference_words import plain_words
 from medrega_edge.tasks.spoken import Conversation
-from medrega_edge.vocabulary.wording import is_finding, is_single
+from medrega_edge.vocabulary.label_kinds import is_finding, is_single
 
 _EITHER_SIDE = re.compile(
     r"^(?:so |and |is (?:it|that|this) |are they |(?:in|on|at) )*(?:the )?(?:left or (?:in |on )?(?:the )?right"

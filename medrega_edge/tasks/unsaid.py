@@ -9,8 +9,8 @@ from medrega_edge.domain import Task
 from medrega_edge.prompts.intent.back_references import TYPE_OF_LESION
 from medrega_edge.tasks.asked import Asked
 from medrega_edge.tasks.base import TaskRequest
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import is_finding
 
 REPORTS = (Task.REPORT, Task.GROUNDED_REPORT)
 # How a correction or a request begins and ends: "no, I meant the other one", "the right one please", "右边的也标一下".

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from medrega_edge.errors import PackageError
 from medrega_edge.io.strict_json import JsonFault, load_json
-from medrega_edge.vocabulary.wording import simplified
+from medrega_edge.vocabulary.plain_text import simplified
 
 _WORDS = re.compile(r"[a-z0-9]+|[\u3400-\u9fff]+")
 

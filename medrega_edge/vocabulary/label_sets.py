@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from medrega_edge.domain import Language, Modality
 from medrega_edge.vocabulary.answers import offers_choice
-from medrega_edge.vocabulary.wording import simplified
+from medrega_edge.vocabulary.plain_text import simplified
 
 
 @dataclass(frozen=True)

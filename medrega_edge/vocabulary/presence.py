@@ -16,7 +16,7 @@ from typing import Any
 
 from medrega_edge.answer import LIKELY
 from medrega_edge.domain import Modality
-from medrega_edge.vocabulary.wording import is_device, is_finding
+from medrega_edge.vocabulary.label_kinds import is_device, is_finding
 
 
 def floor() -> float:

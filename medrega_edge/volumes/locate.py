@@ -23,7 +23,7 @@ from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.several import Several
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
-from medrega_edge.vocabulary.wording import is_finding, is_of_many
+from medrega_edge.vocabulary.label_kinds import is_finding, is_of_many
 from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer, VolumeRegion
 from medrega_edge.volumes.linking import SliceBox, chains
 from medrega_edge.volumes.reader import Volume

@@ -16,7 +16,7 @@ from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
-from medrega_edge.vocabulary.wording import is_of_midline
+from medrega_edge.vocabulary.label_kinds import is_of_midline
 from tests.codes import raises_code
 
 LIVER, SPLEEN = ("liver", "肝脏"), ("spleen", "脾脏")

@@ -15,7 +15,8 @@ from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.presence import Presence
 from medrega_edge.tasks.report_sentences import Sentence, names_in
 from medrega_edge.tasks.reporting import Report
-from medrega_edge.vocabulary.wording import asks_if_normal, disease_word, findings_at
+from medrega_edge.vocabulary.sites import findings_at
+from medrega_edge.vocabulary.states import asks_if_normal, disease_word
 from tests.codes import raises_code
 
 TUMOUR, MASS = ("liver tumor", "肝脏肿瘤"), ("liver mass", "肝脏肿块")

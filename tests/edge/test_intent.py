@@ -13,8 +13,10 @@ from medrega_edge.prompts.intent.kinds import log_likelihoods
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import parse_intent
 from medrega_edge.tasks.scene import Scene
+from medrega_edge.vocabulary.label_kinds import is_finding
+from medrega_edge.vocabulary.plain_text import simplified
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import corrected, is_finding, nearest, simplified
+from medrega_edge.vocabulary.typos import corrected, nearest
 from tests.codes import raises_code
 
 SIDED = {

@@ -7,7 +7,7 @@ from medrega_edge.prompts.intent import understand
 from medrega_edge.prompts.intent.phrases import _as_pattern, _compiled, _index, has, table
 from medrega_edge.vocabulary.phrase_index import START, PhraseIndex, index_of_names
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import corrected
+from medrega_edge.vocabulary.typos import corrected
 
 
 def test_phrases_come_in_their_order_and_only_where_all_that_they_need_is_there():

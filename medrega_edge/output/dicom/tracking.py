@@ -16,8 +16,8 @@ from pydicom.sr.coding import Code
 
 from medrega_edge.answer import Answer
 from medrega_edge.output.dicom.common import SCHEME, new_uid
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.terminology import term_of
-from medrega_edge.vocabulary.wording import is_finding
 from medrega_edge.volumes.answer import VolumeAnswer
 
 _LONGEST = 58  # characters of a label, so that its number has room among 64

@@ -21,18 +21,13 @@ from medrega_edge.prompts.intent.reading import Reading, in_plain_words, read
 from medrega_edge.prompts.intent.rules import by_phrases, decide
 from medrega_edge.prompts.intent.spelling import known_words, plain_text, without_slips
 from medrega_edge.prompts.intent.unread import Beside, beside_names, left_aside
+from medrega_edge.vocabulary.generic_words import MARK, UNKNOWN, generic_labels
+from medrega_edge.vocabulary.label_kinds import is_finding, is_of_many
+from medrega_edge.vocabulary.plain_text import simplified
+from medrega_edge.vocabulary.states import disease_word
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, may_be_name, parts_of, without_request_words
-from medrega_edge.vocabulary.wording import (
-    AREA,
-    MARK,
-    UNKNOWN,
-    disease_word,
-    generic_labels,
-    is_finding,
-    is_of_many,
-    ordinary_words,
-    simplified,
-)
+from medrega_edge.vocabulary.typos import ordinary_words
+from medrega_edge.vocabulary.wording import AREA
 
 __all__ = ["Intent", "Kind", "asked_text", "names_of_words", "understand", "unknown_word"]
 

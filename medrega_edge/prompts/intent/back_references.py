@@ -10,16 +10,12 @@ from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
 from medrega_edge.prompts.intent.naming import Named, named, without_side
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.prompts.intent.reading import in_plain_words
+from medrega_edge.vocabulary.generic_words import MARK, generic_labels, may_be_finding
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.label_sets import named_set
+from medrega_edge.vocabulary.sites import findings_at
+from medrega_edge.vocabulary.states import asks_if_normal
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import (
-    MARK,
-    asks_if_normal,
-    findings_at,
-    generic_labels,
-    is_finding,
-    may_be_finding,
-)
 
 # What stands for the names of the part before.
 _INSIDE = re.compile(

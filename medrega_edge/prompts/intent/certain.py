@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from medrega_edge.prompts.intent.facts import Facts
 from medrega_edge.prompts.intent.kinds import Kind
-from medrega_edge.vocabulary.wording import MARK, is_finding, is_of_many
+from medrega_edge.vocabulary.generic_words import MARK
+from medrega_edge.vocabulary.label_kinds import is_finding, is_of_many
 
 _NEEDS: Mapping[str, Callable[[Facts], bool]] = {
     "name": lambda facts: facts.has_name,

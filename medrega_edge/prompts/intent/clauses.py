@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent.naming import named, words_of
 from medrega_edge.prompts.intent.phrases import has, without_fillers
+from medrega_edge.vocabulary.generic_words import MARK, is_finding_word
+from medrega_edge.vocabulary.label_kinds import is_finding
+from medrega_edge.vocabulary.states import asks_if_normal
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, is_finding_word
 
 _CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<=\S)-|-(?=\S))+[^\w\0\s]?")
 

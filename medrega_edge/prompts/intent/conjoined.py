@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from medrega_edge.prompts.intent.naming import without_side
 from medrega_edge.prompts.intent.phrases import has
+from medrega_edge.vocabulary.generic_words import generic_labels, may_be_finding
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import generic_labels, is_finding, may_be_finding
 
 _JOINED = re.compile(r" ?(?:,|&|/|and/or|and|or|、|和|与|及|或者?|以及|还有|跟) ?(?:the |his |her |my |in the |in )*")
 _IN = re.compile(r"\b(?:in|of|within|inside|on) (?:the |his |her |my |both |either )*$")

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 
 from medrega_edge.prompts.intent.phrases import has, pattern, without_fillers
+from medrega_edge.vocabulary.generic_words import MARK
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import MARK, is_finding
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,20 @@ from dataclasses import dataclass
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.phrases import has
-from medrega_edge.vocabulary.presence import is_known
-from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import (
+from medrega_edge.vocabulary.generic_words import (
     MARK,
     UNKNOWN,
     Generic,
-    as_nouns,
     generic_words,
-    is_finding,
     is_finding_word,
     may_be_finding,
-    site_labels,
-    without_homonyms,
     without_unknown_names,
 )
+from medrega_edge.vocabulary.label_kinds import is_finding
+from medrega_edge.vocabulary.presence import is_known
+from medrega_edge.vocabulary.sites import site_labels
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+from medrega_edge.vocabulary.wording import as_nouns, without_homonyms
 
 _CONJUNCTION = r"(?:as well as|and also|and|or|plus|&|以及|还有|和|与|及|跟|或者?)"
 _BEFORE_NAME = r"(?:(?:the|a|an|any|all|both|every|each|his|her|my|this|that|有没有|所有|那个) ?)*"

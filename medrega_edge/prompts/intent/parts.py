@@ -17,13 +17,11 @@ from medrega_edge.prompts.intent.back_references import (
     with_names_before,
 )
 from medrega_edge.prompts.intent.pieces import WHICH_OF_PAIR, asking_pieces
+from medrega_edge.vocabulary.label_kinds import is_finding
+from medrega_edge.vocabulary.plain_text import simplified
+from medrega_edge.vocabulary.states import asks_if_normal
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import (
-    asks_if_normal,
-    is_finding,
-    places_in,
-    simplified,
-)
+from medrega_edge.vocabulary.wording import places_in
 
 _OF_TWO = {Kind.COMPARE, Kind.DISTANCE}
 _TOLD_TOGETHER = {Kind.MODALITY, Kind.BODY_PART}  # by one answer

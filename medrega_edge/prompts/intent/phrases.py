@@ -12,8 +12,8 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from medrega_edge.vocabulary.generic_words import MARK
 from medrega_edge.vocabulary.phrase_index import START, PhraseIndex
-from medrega_edge.vocabulary.wording import MARK
 
 _CLASS = re.compile(r"<(\w+)>")
 _SIGNS = str.maketrans("*#^$", "    ")

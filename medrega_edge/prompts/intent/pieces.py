@@ -23,15 +23,12 @@ from medrega_edge.prompts.intent.naming import named, words_of
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.prompts.intent.spelling import plain_text
 from medrega_edge.vocabulary.answers import offers_choice
+from medrega_edge.vocabulary.generic_words import MARK
+from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.label_sets import named_set
+from medrega_edge.vocabulary.plain_text import simplified, without_list_signs
+from medrega_edge.vocabulary.states import asks_if_normal
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import (
-    MARK,
-    asks_if_normal,
-    is_finding,
-    simplified,
-    without_list_signs,
-)
 
 # How a part begins that asks, or says what to do.
 _BEGINS = (

@@ -30,17 +30,11 @@ from medrega_edge.prompts.intent.naming import (
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.prompts.intent.spelling import plain_text, without_slips
 from medrega_edge.vocabulary.body_parts import of_named_part
+from medrega_edge.vocabulary.generic_words import MARK, Generic, is_finding_word, may_be_finding
+from medrega_edge.vocabulary.label_kinds import homonym, is_finding
+from medrega_edge.vocabulary.sites import findings_at
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import (
-    MARK,
-    Generic,
-    findings_at,
-    homonym,
-    is_finding,
-    is_finding_word,
-    may_be_finding,
-    without_homonyms,
-)
+from medrega_edge.vocabulary.wording import without_homonyms
 
 # Pixels or shares: "240, 250", "x=240 y=250", a box "[0.2, 0.3, 0.5, 0.6]".
 _PLACE = re.compile(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from medrega_edge.prompts.intent.facts import Facts
-from medrega_edge.vocabulary.wording import MARK, is_finding, is_of_many
+from medrega_edge.vocabulary.generic_words import MARK
+from medrega_edge.vocabulary.label_kinds import is_finding, is_of_many
 
 _POSITION = (
     r"inside|within|touch\w*|overlap\w*|behind|in front of|above|below|underneath|beside|next to|left of|right of"

@@ -15,7 +15,9 @@ from medrega_edge.prompts.intent.facts import Facts
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.phrases import has, pattern, table, without_fillers
 from medrega_edge.prompts.intent.relations import asks_for_relation, asks_in_which_part
-from medrega_edge.vocabulary.wording import MARK, is_finding, may_be_finding, superlative
+from medrega_edge.vocabulary.generic_words import MARK, may_be_finding
+from medrega_edge.vocabulary.label_kinds import is_finding
+from medrega_edge.vocabulary.wording import superlative
 
 # Logarithms: how sure the classifier must be of a kind, and by how much surer than of the kind that no image can tell, that
 # the phrases tell, and that they fall back on.

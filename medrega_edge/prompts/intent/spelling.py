@@ -6,19 +6,11 @@ import re
 from functools import cache, lru_cache
 
 from medrega_edge.prompts.intent.phrases import cue_words, table, texts_of
+from medrega_edge.vocabulary.generic_words import generic_texts, unknown_names
+from medrega_edge.vocabulary.plain_text import simplified, without_list_signs
+from medrega_edge.vocabulary.sites import site_words
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import (
-    Hearing,
-    common_words,
-    corrected,
-    generic_texts,
-    simplified,
-    site_words,
-    sound,
-    typed_sound,
-    unknown_names,
-    without_list_signs,
-)
+from medrega_edge.vocabulary.typos import Hearing, common_words, corrected, sound, typed_sound
 
 _LATIN = re.compile(r"(?<![a-z0-9])[a-z]+(?: [a-z]+)*(?![a-z0-9])")
 _MAX_SYLLABLES = 6

@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 from medrega_edge.prompts.intent.phrases import pattern, table, texts_of
 from medrega_edge.prompts.intent.spelling import known_words
+from medrega_edge.vocabulary.generic_words import MARK, may_be_finding
+from medrega_edge.vocabulary.states import disease_word
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import MARK, common_words, disease_word, may_be_finding, ordinary_words
+from medrega_edge.vocabulary.typos import common_words, ordinary_words
 
 _HAN = r"[\u3400-\u9fff]"
 _HAS_ZH = "(?:有没有|有无|是否有|是不是有|会不会有|有)"
