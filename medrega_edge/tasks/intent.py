@@ -11,9 +11,9 @@ from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, asked_text, understand, unknown_parts
-from medrega_edge.prompts.intent.background import with_signs, without_background
+from medrega_edge.prompts.intent.background import with_signs, with_topic_in_place, without_background
 from medrega_edge.prompts.intent.naming import excluded, only_leaves_out, words_of
-from medrega_edge.prompts.intent.parts import parts, without_how_sure
+from medrega_edge.prompts.intent.parts import parts, without_how_sure, without_tag
 from medrega_edge.prompts.intent.phrases import has, pattern
 from medrega_edge.prompts.intent.unread import has_content
 from medrega_edge.tasks.asked import Asked
@@ -101,7 +101,7 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
         return request
     left: tuple[Message, ...] = ()
     if request.intent.kind not in _OF_WHOLE_TEXT:
-        left = questions_left_out(text, request.intent, scene.terminology, scene.modality)
+        left = questions_left_out(with_topic_in_place(text), request.intent, scene.terminology, scene.modality)
         left = left or other_findings_left_out(text)
     elif isinstance(request.request, VisibleOrgans) and not _OF_STRUCTURES.search(simplified(text)):
         left = (Message("task.structures_only"),)
@@ -118,7 +118,7 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     check_text(text)
     check_words(text)
     if scene.terminology.labels:
-        text = without_how_sure(with_signs(without_background(in_simplified_script(text))))
+        text = without_tag(without_how_sure(with_topic_in_place(with_signs(without_background(in_simplified_script(text))))))
         questions = parts(text, scene.terminology, scene.modality, scene.before)
         if several := _several(text, questions, scene) or _several(text, _alternatives_apart(text, scene), scene):
             return several
@@ -182,6 +182,8 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         raise unknown_name(text, replace(intent, names=(), generic=()), scene)
     elif intent.names and not names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(said)):
         raise UsageError("task.state_unknown", word=word)
+    if _asks_if_enlarged(intent) and Task.DETECT in scene.tasks:
+        intent = replace(intent, kind=Kind.MEASURE)
     if intent.kind is Kind.MEASURE and _WALL.search(simplified(said)):
         raise UsageError("task.impossible_outline")
     is_outline = intent.kind is Kind.LOCATE and intent.asks_for_outline
@@ -237,7 +239,8 @@ _OTHER_THAN = re.compile(  # "is there anything other than the lung tumor?", "�
 )
 _OF_STATE = re.compile(
     r"(?:breast|chest|eye|head|乳腺|乳房|胸部|眼部?|头部|腹部|皮肤"
-    r"|normal|abnormal|wrong|ok|okay|fine|healthy|problems?|anything|unusual|issues?|looks?|[正异]常|健康|问题|毛病| )+"
+    r"|normal|abnormal|wrong|ok|okay|fine|healthy|problems?|anything|unusual|issues?|looks?"
+    r"|[正异]常|健康|问题|毛病|干净|怎么样?|咋样?|怎样|如何|好着?|要紧| )+"
 )
 _IS_THE = re.compile(r"^\W*(?:is|are) (?:the|this|these|his|her|my|both) (?!.*\b(?:and|or|in|on|with)\b)", re.IGNORECASE)
 _OF_ASKER = re.compile(r"^(?:i|i'm|i am|my|we|he|she)\b|^[我他她俺]")
@@ -334,9 +337,15 @@ def _asks_if_normal(text: str, intent: Intent) -> bool:
     return is_how_it_is or (is_of_state and asks_if_normal(text))
 
 
+def _asks_if_enlarged(intent: Intent) -> bool:
+    """Whether a question asks if structures are larger than usual: boxes tell how large they are."""
+    return intent.asks_if_enlarged and intent.kind is Kind.ANSWER and bool(intent.names) and not names_finding(intent)
+
+
 _WHAT_IS_WRONG = re.compile(
     r"\bwhat(?: ?'?s| is| are)? (?:the )?(?:wrong|matter|problems?|abnormal(?:ity|ities)?|issues?|trouble) (?:with|in|of)\b"
     r"|\bwhat (?:[a-z]+ )?(?:abnormalit\w+|findings|problems|patholog\w+|lesions|diseases) (?:are|is|can|do|does)\b"
+    r"|[里内中]面?的?[那这]?[\u3400-\u9fff]{0,8}?[是为]个?(?:什么|啥)\W*$"
     r"|[里上中]面?有(?:什么|啥)(?:东西)?[吗么呢]|有(?:了)?(?:什么|啥|哪些|何)(?:问题|异常|毛病|病变?|情况)"
 )
 

@@ -13,7 +13,7 @@ from medrega_edge.prompts.intent.clauses import tells_history
 from medrega_edge.prompts.intent.naming import named, near_another, without_side, words_of
 from medrega_edge.prompts.intent.phrases import has, pattern, without_fillers
 from medrega_edge.prompts.intent.pieces import TELLS_WHO, Clause, asks_for_something, clauses, is_conditional, tells_to_say
-from medrega_edge.prompts.intent.unread import has_content
+from medrega_edge.prompts.intent.unread import has_content, is_unread_zh
 from medrega_edge.vocabulary.generic_words import generic_labels
 from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LABEL_SETS, LabelSet, answers_whether_benign, set_words
@@ -133,6 +133,8 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     told = {without_side(name[0]) for name in answered.names}
     unknown = " ".join(answered.unknown)
     intent = understand(text, terminology, modality)
+    if intent.kind is Kind.ANSWER and intent.asks_if_enlarged and Kind.MEASURE in kinds:
+        return False
     if is_conditional(text) or (goes_on(text) and intent.kind in kinds):
         return False
     if intent.kind is Kind.CLASSIFY and not _without_classes(words_of(text)):
@@ -160,14 +162,14 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
         return asks and intent.kind in (*_OF_STATE, *_OF_BOXES) and intent.kind not in (*kinds, *told_with)
     if labels:
         is_bare = not without_fillers(_LINK.sub("", said))
-        return is_asked or is_bare or has("locate", said) or has("presence_strong", said)
+        return is_asked or is_bare or tells_to_say(text) or has("locate", said) or has("presence_strong", said)
     if intent.reason:
         return is_asked
     if intent.unknown or _GOES_WITH.search(text):
         return is_asked and bool(intent.unknown) and not any(word in unknown for word in intent.unknown)
     if _WHICH_ONE.search(text):
         return not {Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.CLASSIFY, Kind.ANSWER} & kinds
-    is_said = has_content(said)
+    is_said = has_content(said) or (is_asked and not text.isascii() and is_unread_zh(text))
     named_kinds = {kind for kind in _TOLD_BY_WORDS if has(kind, said)}
     is_choice = is_asked and intent.kind in _OF_STATE and _CHOICE.search(text) is not None  # "a lung window or another?"
     if not (is_said or is_choice) and (named_kinds & kinds or not named_kinds):  # "and a length, please", "which is it?"
@@ -195,6 +197,7 @@ _WORDS_OF_CLASSES = {word for each in LABEL_SETS.values() for pair in each.label
 _LEFT_AND_RIGHT = re.compile(r"(?:in |on )?(?:the )?left (?:\w+ )?or (?:in |on )?(?:the )?right(?: \w+)?\W*$")
 _VIEW = re.compile(
     r"(?:(?:short|long|apical|parasternal|axial|sagittal|coronal|[24][ -]?|two|four|cine|axis|view|chamber)\W*)+$"
+    r"|(?:[长短]轴|[四两二]腔心?|轴|矢状?|冠状?|横断|[侧正]|心尖|胸骨旁)+[位面](?:片|像|图|切面)?$"
 )
 _STAGE = re.compile("严重程度|(?:第|是|属于)?(?:几|哪一?)[期级]")
 
@@ -253,7 +256,7 @@ def notes_of(text: str, intent: Intent, modality: Modality | None, place: str) -
     notes = []
     if intent.kind is Kind.MEASURE and (measure := _OTHER_MEASURE.search(simplified(text))):
         notes.append(Message("task.measure_left_out", measure=measure.group()))
-    if intent.kind is Kind.MEASURE and _AS_USUAL.search(simplified(text)):
+    if intent.kind is Kind.MEASURE and (intent.asks_if_enlarged or _AS_USUAL.search(simplified(text))):
         notes.append(Message("task.normal_size_left_out"))
     if intent.kind is Kind.ORGANS and _IN_ORDER.search(simplified(text)):
         notes.append(Message("task.in_order"))

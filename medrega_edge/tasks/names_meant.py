@@ -35,6 +35,7 @@ _ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image 
     r"|^\W*(?:on )?(?:which|what) side\W*$|^\W*(?:it )?(?:on the )?left or (?:on the )?right\W*$"
     r"|^\W*(?:位置)?(?:是|在|位于|处于)*(?:哪一?[侧边]|左[侧边]?还是右[侧边]?)\W*$"
     r"|它|[几多少][个]?(?:毫米|厘米|公分|mm|cm)大?"
+    r"|^\W*(?:(?:最?[长大短]径|直径|大小|尺寸)[和与跟、]?)+(?:各|分别)?(?:是|有)?多[少大]\W*$"
 )
 _ONE_BREAST = re.compile(r"\b(?:left|right) breast\b|[左右](?:侧|边)?(?:乳)", re.IGNORECASE)
 _GRADE = re.compile(r"\bwhat grade\b|\bgrade of\b|瘤[^，。]{0,4}几级|几级[^，。]{0,3}瘤")
@@ -234,7 +235,7 @@ def _in_body_part(text: str, intent: Intent, part: str | None) -> tuple[Bilingua
 def _chooses_findings(text: str, intent: Intent, scene: Scene) -> bool:
     """Whether a question lets choose among findings that boxes tell and no set of classes: "pneumonia or atelectasis?"."""
     are_findings = len(intent.names) > 1 and all(is_finding(name[0]) for name in intent.names) and not intent.generic
-    are_known = scene.modality is not None and all(is_known(scene.modality, name[0]) for name in intent.names)
+    are_known = scene.modality is not None and any(is_known(scene.modality, name[0]) for name in intent.names)
     return are_findings and are_known and not names_class(text, scene.modality)
 
 

@@ -129,7 +129,62 @@ def test_refusals_of_all_questions_are_said(parse):
 
 
 def test_an_unsure_part_says_of_what(engine, scan):
-    assert "Not sure: is the liver enlarged." in engine.ask(scan, "where is the liver? is it enlarged?").text
+    assert "Not sure: is the liver bleeding." in engine.ask(scan, "where is the liver? is it bleeding?").text
+
+
+@pytest.mark.parametrize(
+    "text", ["Is the liver enlarged?", "肝脏大不大？", "肝是不是肿大了", "my liver, is it big?", "肝偏大吗"]
+)
+def test_whether_a_structure_is_enlarged_is_answered_by_its_size(parse, text):
+    asked = parse(text, Modality.CT)
+    assert asked.intent.kind == "measure" and [note.code for note in asked.notes] == ["task.normal_size_left_out"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("肝在哪，好不好", ["locate", "report"]),
+        ("肝在哪里，要不要紧", ["locate", "report"]),
+        ("脾大不大啊，跟肝比呢", ["measure", "compare"]),
+        ("肝脏有几处，分别是多少像素", ["count", "measure"]),
+    ],
+)
+def test_a_part_of_two_words_goes_on_with_the_names_before(parse, text, kinds):
+    assert [asked.intent.kind for asked in parse(text, Modality.CT).questions] == kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "lost"),
+    [
+        ("息肉大概多少毫米，好切吗", Modality.ENDOSCOPY, "好切吗"),
+        ("这是手还是小腿，侧位片对吧", Modality.XRAY, "侧位片对吧"),
+    ],
+)
+def test_a_short_clause_that_has_no_answer_is_said(parse, text, modality, lost):
+    notes = parse(text, modality).notes
+    assert [note.params["question"] for note in notes if note.code == "task.question_left_out"] == [lost]
+
+
+def test_where_a_finding_lies_goes_on_from_the_finding_and_not_from_its_place(parse):
+    several = parse("两肺有没有结节？有的话在左边还是右边", Modality.XRAY)
+    assert [[name[0] for name in asked.intent.names] for asked in several.questions] == [["lung nodule"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "kind", "names"),
+    [
+        ("水肿范围和强化灶都给我标上", Modality.MRI, "locate", {"brain edema", "brain enhancing tumor"}),
+        ("离神经最近的血管有多远", Modality.ULTRASOUND, "distance", {"peripheral nerve", "blood vessel"}),
+        ("红细胞比血小板多多少", Modality.PATHOLOGY, "count", {"red blood cell", "platelet"}),
+        ("硬膜下血肿排除了吗？", Modality.CT, "presence", {"subdural hematoma"}),
+        ("长径和短径各多少", Modality.DERMOSCOPY, "measure", {"skin lesion"}),
+        ("左肾有结石，对吗", Modality.CT, "presence", {"kidney stone"}),
+        ("上颌切牙标注，下颌不用", Modality.XRAY, "locate", {"incisor"}),
+    ],
+)
+def test_questions_of_the_twentieth_walk_are_read(parse, text, modality, kind, names):
+    asked = parse(text, modality)
+    assert (asked.intent.kind, {name[0] for name in asked.intent.names}) == (kind, names)
 
 
 @pytest.mark.parametrize(

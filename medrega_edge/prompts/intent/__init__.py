@@ -59,6 +59,7 @@ class Intent:
     narrowing: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
+    asks_if_enlarged: bool = False
 
     @property
     def meant(self) -> frozenset[str]:
@@ -113,6 +114,7 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         )
         if kind in _PHRASES_OF
         else (),
+        reading.facts.asks_if_enlarged,
     )
 
 

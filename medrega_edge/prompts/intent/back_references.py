@@ -58,7 +58,8 @@ _GOES_ON = re.compile(
     r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置在|位于)哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[上下左右前后][面边方]?的?那?[个节颗]?是哪一?[个节颗]$|^最[大小长]的(?:那[个条块颗处])?(?:是|有)?哪一?[个条块颗处根]$"
     r"|^最[上下左右前后][面边方]?的?(?:那个|那节|那颗)?呢$|^(?:and )?(?:what|which) (?:type|kind)$"
     r"|^(?:请|再|帮我)?(?:框|圈|标|勾|画|量)(?:一下|出)?最[大小]的?(?:那个|一个|那块)?(?:出来)?$"
-    r"|^(?:有|共|一共)?几个框$"
+    r"|^(?:有|共|一共|总共)?几[个片条块根粒节只]框?$|^(?:面积|大小|长度)(?:都)?(?:加起来|之和|总和|合计)(?:是|有)?(?:多[大少长])?$"
+    r"|^(?:大小|尺寸|长宽)?(?:分别|各)(?:是|有)?多少个?(?:像素|毫米|厘米|mm|cm|px)$"
     r"|^(?!告诉我面积)(?:请|再|并|帮我)?(?:说明|报告|告诉我|给出|测出|写出|标明|注明|测量|测|量)(?:一下)?(?:其|它们?的?)?"
     r"(?:像素)?(?:大小|尺寸|位置|数量|个数|最?[大长]径|面积)$|^(?:请|再|帮我)?定位(?:一下)?$"
     r"|^(?:在?(?:ct|mri|b超|x光|片子?|图像?|图片|这张图)?[上里中]?)?(?:能不能|能|可以|可)?"
@@ -74,6 +75,8 @@ _GOES_ON = re.compile(
     r"|^(?:位置|大小|尺寸|数量|个数|形态)$|^(?:大概)?在?几点(?:钟)?(?:的?(?:方向|位置))?$"
     r"|^(?:说明|说|告诉我|写明)?(?:一?共|总共)?有?几[个枚颗处]$|^(?:在)?哪一?个?(?:肾|肺|乳房?|眼睛?|半球)$"
     r"|^在(?:图像?|图片|片子|画面)?[上里中]?的?(?:什么|哪一?个)(?:位置|地方|部位)$|^(?:很|特别)?(?:严重|危险|要紧)(?:吗|不)?$"
+    r"|^(?:它们?)?(?:还|都)?(?:好着?|健康|没事|有事|行)(?:的)?(?:吗|么|吧|不)$"
+    r"|^(?:它们?)?(?:现在|目前)?(?:好不好|要不要紧|正不正常|严不严重|有没有事|(?:是不是|是否|有没有)?(?:肿大|增大|变大|偏大)了?|大不大|肿不肿|怎么?样|咋样|如何)[了啊呀呢]?$"
     rf"|{_TYPE}"
     r"|^(?:in the |on the |is it )?(?:left|right) or (?:in |on )?(?:the )?(?:left|right)(?: [a-z]+)?$"
     r"|^which (?:side|lung|one) is (?:the )?(?:worse|worst|more (?:severe|affected|involved))$"
@@ -81,6 +84,7 @@ _GOES_ON = re.compile(
     r"|在?哪一?[侧边](?:的?(?:肺|肾|乳房?|眼睛?|脑|卵巢))?|说明类型|在?哪一?个?(?:脑叶|肺叶|肝叶|叶|肝段|段|象限|节段)|^位于哪一?个?(?:脑叶|肺叶|叶|段|象限)"
     r"|(?:告诉我|说说|看看)?(?:其中|它们)?(?:哪一?个|谁)(?:更|比较|最)?[大小](?:一些|一点|些|点)?)[呢?？]?$"
 )
+_WITH_ZH = re.compile("^那?[跟和与比]([\u3400-\u9fff]{1,6}?)(?:相?比|比较|比起来)(?:呢|怎么样|如何)?$")  # "跟肝比呢"
 _FARTHEST_ZH = re.compile("^(最[上下左右前后][面边方]?)的?(?:那个|那节|那颗)?呢$")
 _WHICH_TYPE = re.compile(r"^(?:and )?(?:what|which) (?:type|kind)$")
 _FROM = re.compile(r"^(?:and )?how (?:far|close)(?: away)? (?:from|to)\b|^(?=[离距])")
@@ -98,7 +102,7 @@ _ON_SIDE = re.compile(r" on the (?:left|right)$|^[左右]侧(?!.*[和、])")
 
 def goes_on(piece: str) -> bool:
     """Whether a clause only goes on from the one before: "how big?", "请问在哪个位置"."""
-    return _GOES_ON.search(piece) is not None
+    return any(each.search(piece) for each in (_GOES_ON, _WITH_ZH))
 
 
 def points_back(piece: str) -> bool:
@@ -128,6 +132,8 @@ def with_names(piece: str, names: BilingualName) -> str:
         return f"{sided[1]}边有没有{chinese}"
     if (either := _LEFT_OR_RIGHT_ZH.match(piece)) or _BOTH_SIDES.match(piece):
         return f"{chinese}在{(either[1] or '') if either else ''}哪一侧"
+    if other := _WITH_ZH.match(piece):
+        return f"{chinese}和{other[1]}哪个大"
     if farthest := _FARTHEST_ZH.match(piece):
         return f"{farthest[1]}的{chinese}在哪里"
     if _WHICH_TYPE.match(piece) and " and " not in english:
@@ -275,7 +281,12 @@ def said_names(piece: str, intent: Intent, terminology: Terminology, modality: M
     if intent.alike and not intent.generic:
         return enumerated(terminology.find(piece))  # "a suspicious lesion"
     meant = names_of_words(intent.generic, terminology, modality)
-    if intent.generic and 0 < len(intent.names) < len(meant) and all(is_finding(name[0]) for name in intent.names):
+    is_of_some = bool(intent.generic) and 0 < len(intent.names) < len(meant)
+    structures = [] if is_of_some else named_in(piece, terminology, modality).names
+    is_in_structure = (  # "any nodule in the lungs?"
+        intent.kind is Kind.PRESENCE and bool(structures) and not any(is_finding(name[0]) for name in structures)
+    )
+    if (is_of_some or is_in_structure) and intent.names and all(is_finding(name[0]) for name in intent.names):
         named_here, words = list(intent.names), tuple[str, ...]()
     else:
         is_of_two = intent.kind in (Kind.COMPARE, Kind.DISTANCE)  # the other side is added to those

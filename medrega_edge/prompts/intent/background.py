@@ -58,6 +58,18 @@ _VALUE = re.compile(
 )
 
 
+_TOPIC = re.compile(  # "my liver, is it healthy?"
+    r"^\W*(?P<topic>(?:the|my|his|her|this|our) [a-z]+(?: [a-z]+){0,2}),"
+    r" (?P<verb>(?:and )?(?:(?:how [a-z]+|how|where|what)(?: is|'s| are)|is|are|does|do|has|have)) (?:it|they|that)\b",
+    re.IGNORECASE,
+)
+
+
+def with_topic_in_place(text: str) -> str:
+    """Return a question that begins with its topic as an ordinary one: "is my liver healthy?"."""
+    return _TOPIC.sub(lambda match: f"{match['verb']} {match['topic']}", text)
+
+
 def without_background(text: str) -> str:
     """Return a text without who asks, the patient's age before the question, and values; the text where no word is left."""
     for background in (_ASKER, _OF_AGE, _INDICATION, _SYMPTOM, _VALUE):

@@ -69,7 +69,7 @@ class Facts:
     @property
     def asks_if_enlarged(self) -> bool:
         """Whether it asks if something is larger than usual; "脾大吗" does, and gives no length."""
-        return self.has_whole("enlarged") or _IS_LARGE_ZH.search(self.said) is not None
+        return self.has("enlarged") or self.has_whole("enlarged") or _IS_LARGE_ZH.search(self.said) is not None
 
     @property
     def is_one_word(self) -> bool:

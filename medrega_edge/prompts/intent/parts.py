@@ -19,7 +19,7 @@ from medrega_edge.prompts.intent.back_references import (
 from medrega_edge.prompts.intent.pieces import WHICH_OF_PAIR, asking_pieces
 from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.plain_text import simplified
-from medrega_edge.vocabulary.states import asks_if_normal
+from medrega_edge.vocabulary.states import asks_how_it_is, asks_if_normal
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import places_in
 
@@ -34,6 +34,17 @@ _HOW_SURE = re.compile(  # the answer says so itself
 )
 _LEFT_OUT = re.compile(r"\b(?:don'?t|do not|not the|without|except)\b|(?:不要|不用|不必|别)(?:再)?[标圈框画勾]|不含|不包括")
 _MOST = 6
+
+
+_TAG = re.compile(  # "左肾有结石，对吗", "that's a fracture, right?"
+    r"(?<=\w) *[,，] *(?:对吗|对吧|对不对|是吧|是吗|是不是|没错吧|我说得对吗|right|correct|isn'?t it|aren'?t they)\W*$",
+    re.IGNORECASE,
+)
+
+
+def without_tag(text: str) -> str:
+    """Return a text that ends in a question tag as a question."""
+    return _TAG.sub("?", text)
 
 
 def without_how_sure(text: str) -> str:
@@ -77,7 +88,12 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
     are_told = all(set(intent.names) <= set(whole_text.names) for intent in intents)
     asked = {  # what one answer regards
-        (intent.side, intent.unknown, asks_if_normal(piece), *(place.group() for place in places_in(piece)))
+        (
+            intent.side,
+            intent.unknown,
+            asks_if_normal(piece) or asks_how_it_is(piece),
+            *(place.group() for place in places_in(piece)),
+        )
         for piece, intent in zip(whole, intents, strict=True)
     }
     are_alike = len(kinds) == len(have_names) == len(asked) == 1 and kinds != {Kind.ANSWER} and are_told

@@ -60,7 +60,7 @@ _IF_SO = re.compile(
 )
 _QUESTION = re.compile(
     r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
-    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|没有?$|([\u3400-\u9fff])不\1|是否|有没有|有无|是.{1,12}还是|[\u3400-\u9fff]还是[\u3400-\u9fff]|第几|怎么|为什么|什么|哪[个些种侧边里儿颗几节根块]|多[大少长宽厚远重]|几[个处颗枚级腔期]"
+    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛否]$|没有?$|([\u3400-\u9fff])不\1|是否|有没有|有无|是.{1,12}还是|[\u3400-\u9fff]还是[\u3400-\u9fff]|第几|怎么|为什么|什么|哪[个些种侧边里儿颗几节根块]|多[大少长宽厚远重]|几[个处颗枚级腔期]"
 )
 _TAG = re.compile(
     r"^(?:is|are|isn'?t|aren'?t|does|do|doesn'?t|don'?t|has|have|can|could)(?:n'?t)? (?:there|it|they|he|she|you)$"
@@ -164,7 +164,9 @@ def clauses(text: str) -> list[Clause]:
         end, mark = (match.start(), match.group() or ",") if match else (len(plain), ",")
         clause = plain[start:end].strip(" .!！")
         if re.search(r"\w", clause):
-            is_asked = clause.endswith("吗") or (mark in "?？" and not plain[:end].endswith(" "))  # "pain ?fracture"
+            is_asked = clause.endswith(("吗", "对吧", "是吧")) or (
+                mark in "?？" and not plain[:end].endswith(" ")
+            )  # "pain ?fracture"
             found.append(Clause(clause, is_asked, mark in ".!！"))
         start = match.end() if match else end
     return found
@@ -186,6 +188,7 @@ _TELL_ME = re.compile(
     r"^(?:please |pls |then |also |and )*(?:name|list|tell|say|give|grade|stage|describe|explain|identify|classify|diagnose"
     r"|compute|calculate|estimate|write)\b"
     r"|^(?:请|再|并|也|麻烦)*(?:告诉我|说说|说明|列出|给出|写出|描述|解释|判断|诊断|分析|评估|计算|算一?下|算出|估计)"
+    r"|(?:给我|帮我|替我)?(?:算算|量量|测测|数数|[算量测数估评]一下)$"
 )
 
 
@@ -212,7 +215,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     asks = is_question or any(has(kind, said) for kind in _ASKING)
     is_nameless = any(has(kind, said) for kind in _NAMELESS) or asks_if_normal(piece)
     intent = understand(piece, terminology, modality)
-    if (intent.kind is Kind.COMPARE and _RATIO.search(piece)) or extreme_organ(piece):
+    if (intent.kind is Kind.COMPARE and _RATIO.search(piece)) or _SHARE.search(piece) or extreme_organ(piece):
         return True
     is_of_image = (is_question or tells_to_say(piece)) and intent.kind in _OF_IMAGE
     of_names = any(has(kind, said) for kind in ("compare", "distance", "side", "measure", "count"))
@@ -238,6 +241,7 @@ _FORMAT = re.compile(r"(?:answer|reply|respond|output|return)\b")  # "answer wit
 _WHERE_IS = re.compile(r"[\u3400-\u9fff]{2,8}在哪[里儿]?$|where(?:'s| is| are) (?:the|my|his|her|any) [a-z]+(?: [a-z]+)?$")
 _WHAT_OR_WHICH = re.compile(r"(?:and )?(?:what|which) |.*(?:什么|哪[个种些]|第几)")
 _CENTRE = re.compile(r"^[^?？]*(?:中心点?(?:的?坐标|位置)|\bcent(?:re|er)(?: point)?(?: coordinates)?)\W*$")
+_SHARE = re.compile(r"占.{0,8}(?:比例|多少|几分之|百分之|多大)|(?:比例|占比)\W*$|心胸比")
 _RATIO = re.compile(r"\bratio\b|杯盘比|(?<![a-z])c ?[/:] ?d(?![a-z])|\bcdr\b")
 
 

@@ -176,11 +176,11 @@ def _unknown(said: str, terminology: Terminology) -> Iterator[str]:
         yield from (match[0].strip() for match in things.finditer(said))
     for match in _BESIDE_ZH.finditer(said):
         after, before, behind = match.groups()
-        if after and _is_unread_zh(after):
+        if after and is_unread_zh(after):
             yield f"{MARK}{after}"
-        if before and _is_unread_zh(before):
+        if before and is_unread_zh(before):
             yield f"{before}{MARK}"
-        if behind and _is_unread_zh(behind):
+        if behind and is_unread_zh(behind):
             yield f"{MARK}{behind}"
 
 
@@ -272,7 +272,8 @@ def _idle_ends() -> tuple[str, ...]:
     return tuple(_idle_words(_ASKING)[1])
 
 
-def _is_unread_zh(text: str) -> bool:
+def is_unread_zh(text: str) -> bool:
+    """Whether a Chinese text says more than phrases that ask, words of every day, and words that only count or point."""
     if disease_word(text):
         return False
     for kind in _KINDS:
