@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
 
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand, unknown_word
@@ -41,49 +44,6 @@ _TYPE = (
     r"|^(?:请)?(?:判断|说明|指出|告诉我)?(?:它|其)?(?:是|属于)?(?:哪一?种|什么|哪一?类)(?:类型|种类|性质|型)的?$"
 )
 _AND_ONE = re.compile(r"^(?:and |what about |how about )*the (?:left|right) one\W*$")
-# A question that only goes on from the part before: "how big", "how many", "哪一侧".
-_GOES_ON = re.compile(
-    r"^(?:please |then |also |and )?(?:(?:show|tell|point out to) me where(?: it is| they are)?"
-    r"|where(?: exactly| precisely)?(?: is the (?:largest|biggest|smallest)(?: one)?)?"
-    r"|box|mark|circle|outline|segment|show|what size"
-    r"|(?:box|mark|circle|outline|segment|show|measure) (?:only )?the (?:largest|biggest|smallest)(?: one)?"
-    r"|(?:its |the )?(?:size|number|count|location|position|side|laterality|type|malignancy)"
-    r"|how (?:big|large|wide|long|many)(?: is the (?:largest|biggest|smallest)(?: one)?)?"
-    r"|(?:on |in )?(?:which|what) (?:side|hemisphere|lobe|segment|zone|quadrant|part|level|finger|toe|bone"
-    r"|lung|kidney|breast|eye|hand|leg|half)"
-    r"|(?:tell me |say )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
-    r"(?: one)?)$"
-    r"|^(?:它的?)?大小(?:怎样|怎么样|如何)$|^(?:最大|最小)的(?:[那一][个处颗块枚])?(?:有)?(?:多[大少长宽]|在哪[里儿]?)$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
-    r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量](?:有)?(?:多[大长宽])?$"
-    r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置在|位于)哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[上下左右前后][面边方]?的?那?[个节颗]?是哪一?[个节颗]$|^最[大小长]的(?:那[个条块颗处])?(?:是|有)?哪一?[个条块颗处根]$"
-    r"|^最[上下左右前后][面边方]?的?(?:那个|那节|那颗)?呢$|^(?:and )?(?:what|which) (?:type|kind)$"
-    r"|^(?:请|再|帮我)?(?:框|圈|标|勾|画|量)(?:一下|出)?最[大小]的?(?:那个|一个|那块)?(?:出来)?$"
-    r"|^(?:有|共|一共|总共)?几[个片条块根粒节只]框?$|^(?:面积|大小|长度)(?:都)?(?:加起来|之和|总和|合计)(?:是|有)?(?:多[大少长])?$"
-    r"|^(?:大小|尺寸|长宽)?(?:分别|各)(?:是|有)?多少个?(?:像素|毫米|厘米|mm|cm|px)$"
-    r"|^(?!告诉我面积)(?:请|再|并|帮我)?(?:说明|报告|告诉我|给出|测出|写出|标明|注明|测量|测|量)(?:一下)?(?:其|它们?的?)?"
-    r"(?:像素)?(?:大小|尺寸|位置|数量|个数|最?[大长]径|面积)$|^(?:请|再|帮我)?定位(?:一下)?$"
-    r"|^(?:在?(?:ct|mri|b超|x光|片子?|图像?|图片|这张图)?[上里中]?)?(?:能不能|能|可以|可)?"
-    r"(?:有|看到|看见|看得到|看得见|看出来)[吗么不没]$"
-    r"|^面积(?:分别)?(?:是|有)?多[少大]$|^(?:相距|相隔|离得?|隔)(?:有)?多远$"
-    r"|^(?:请|帮我|帮忙|麻烦[你您]?)*(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来?)?$"
-    r"|^(?:请问)?(?:是)?在(?:哪一?个|什么)(?:位置|地方|部位)$|^有几个(?:区域|部分|地方|框|病灶)?$"
-    r"|^(?:说出|告诉我|给出|说明)最[大小]的?(?:那?一?个|那个)?的?(?:大小|尺寸|直径|位置)$"
-    r"|^哪一?[侧边](?:更|比较|最)?(?:重|严重|多|明显)(?:些|一些|一点)?$"
-    r"|^(?:请|再|帮我)?(?:指出|找出|标出|圈出|框出|说出|告诉我)最[大小长]的?(?:那?一?[个颗枚处]|那个)?$"
-    r"|^(?:请|再|帮我)?(?:估计|估算|评估)(?:一下)?(?:其|它的?)?(?:大小|尺寸|面积|最?[大长]径)$"
-    r"|^(?:是)?(?:在|位于)?[上下][\u3400-\u9fff]{0,2}还是(?:在)?[上下][\u3400-\u9fff]{0,2}$"
-    r"|^(?:位置|大小|尺寸|数量|个数|形态)$|^(?:大概)?在?几点(?:钟)?(?:的?(?:方向|位置))?$"
-    r"|^(?:说明|说|告诉我|写明)?(?:一?共|总共)?有?几[个枚颗处]$|^(?:在)?哪一?个?(?:肾|肺|乳房?|眼睛?|半球)$"
-    r"|^在(?:图像?|图片|片子|画面)?[上里中]?的?(?:什么|哪一?个)(?:位置|地方|部位)$|^(?:很|特别)?(?:严重|危险|要紧)(?:吗|不)?$"
-    r"|^(?:它们?)?(?:还|都)?(?:好着?|健康|没事|有事|行)(?:的)?(?:吗|么|吧|不)$"
-    r"|^(?:它们?)?(?:现在|目前)?(?:好不好|要不要紧|正不正常|严不严重|有没有事|(?:是不是|是否|有没有)?(?:肿大|增大|变大|偏大)了?|大不大|肿不肿|怎么?样|咋样|如何)[了啊呀呢]?$"
-    rf"|{_TYPE}"
-    r"|^(?:in the |on the |is it )?(?:left|right) or (?:in |on )?(?:the )?(?:left|right)(?: [a-z]+)?$"
-    r"|^which (?:side|lung|one) is (?:the )?(?:worse|worst|more (?:severe|affected|involved))$"
-    r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
-    r"|在?哪一?[侧边](?:的?(?:肺|肾|乳房?|眼睛?|脑|卵巢))?|说明类型|在?哪一?个?(?:脑叶|肺叶|肝叶|叶|肝段|段|象限|节段)|^位于哪一?个?(?:脑叶|肺叶|叶|段|象限)"
-    r"|(?:告诉我|说说|看看)?(?:其中|它们)?(?:哪一?个|谁)(?:更|比较|最)?[大小](?:一些|一点|些|点)?)[呢?？]?$"
-)
 _WITH_ZH = re.compile("^那?[跟和与比]([\u3400-\u9fff]{1,6}?)(?:相?比|比较|比起来)(?:呢|怎么样|如何)?$")  # "跟肝比呢"
 _FARTHEST_ZH = re.compile("^(最[上下左右前后][面边方]?)的?(?:那个|那节|那颗)?呢$")
 _WHICH_TYPE = re.compile(r"^(?:and )?(?:what|which) (?:type|kind)$")
@@ -100,9 +60,17 @@ SIDE_SAID = re.compile(r"\b(?:left|right)\b|[左右]")
 _ON_SIDE = re.compile(r" on the (?:left|right)$|^[左右]侧(?!.*[和、])")
 
 
+@cache
+def _goes_on() -> re.Pattern[str]:
+    """Questions that only go on from the part before, "how big", "哪一侧": `goes_on.json` has them by topic."""
+    table = json.loads(files("medrega_edge.prompts.intent").joinpath("goes_on.json").read_text(encoding="utf-8"))
+    start = f"{table.pop('start_en')}{table.pop('start_zh')}"
+    return re.compile(rf"^{start}(?:{'|'.join(text for texts in table.values() for text in texts)})[呢?？]?$")
+
+
 def goes_on(piece: str) -> bool:
     """Whether a clause only goes on from the one before: "how big?", "请问在哪个位置"."""
-    return any(each.search(piece) for each in (_GOES_ON, _WITH_ZH))
+    return any(each.search(piece) for each in (_goes_on(), _WITH_ZH))
 
 
 def points_back(piece: str) -> bool:
@@ -142,7 +110,7 @@ def with_names(piece: str, names: BilingualName) -> str:
         return _FROM.sub(f"how far is the {english} from", piece) if piece.isascii() else f"{chinese}{piece}"
     if _WHAT_IS_IT.search(piece):
         return TYPE_OF_LESION[not piece.isascii()]
-    if _GOES_ON.search(piece := ARE_THERE.sub("", piece)):
+    if _goes_on().search(piece := ARE_THERE.sub("", piece)):
         return f"{piece}: the {english}" if piece.isascii() else f"{chinese}{piece}"
     piece = piece if _DRAWS.search(piece) else _AROUND.sub("", piece)
     piece = _INSIDE.sub(lambda match: f"in the {english}" if match.group().isascii() else f"{chinese}里", piece, count=1)
@@ -272,7 +240,7 @@ def said_names(piece: str, intent: Intent, terminology: Terminology, modality: M
 
     Of a finding in a structure, "a mass in the liver", it is the finding.
     """
-    if _GOES_ON.search(piece):
+    if _goes_on().search(piece):
         return None  # those of the part before
     if intent.kind is Kind.LOCATE and not intent.names and not intent.unknown and (word := unknown_word(piece)):
         return word, word
