@@ -135,6 +135,8 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     intent = understand(text, terminology, modality)
     if intent.kind is Kind.ANSWER and intent.asks_if_enlarged and Kind.MEASURE in kinds:
         return False
+    if _SEPARATELY.search(text) and places_in(text):
+        return True  # "count the teeth, upper and lower separately"
     if is_conditional(text) or (goes_on(text) and intent.kind in kinds):
         return False
     if intent.kind is Kind.CLASSIFY and not _without_classes(words_of(text)):
@@ -213,6 +215,7 @@ _LEAVES_OUT = re.compile(
     r"|^(?:不要|不用|不必|别|不看|除了?|去掉)|(?:不用|不必|不要|别)(?:再)?(?:标|圈|框|画|管)(?:出来?|了)?$"
 )
 _LINK = re.compile(r"^(?:and |then |also |next |finally |the |same |for |plus )*|^(?:然后|还有|另外|再|也|同样|最后)*")
+_SEPARATELY = re.compile(r"\bseparately\b|\b(?:each|individually)\W*$|分开|分别")
 _WHICH_ONE = re.compile(r"\bwhich (?:one|of (?:them|these|those|the two))\b|哪一?个")
 # A clause that only goes on with the one before: "left or right?", "do you see it too?", "还是别的病？".
 _GOES_WITH = re.compile(

@@ -175,7 +175,7 @@ _SET_WORDS: dict[str, tuple[str, ...]] = {
     "tuberculosis": ("tuberculosis", "tb", "koch", "结核"),
     "kidney-disease": ("kidney", "肾"),
     "brain-hemorrhage": ("hemorrhage", "haemorrhage", "bleed", "出血"),
-    "heart-view": ("apical", "chamber", "切面", "四腔", "两腔", "二腔"),
+    "heart-view": ("apical", "view is this", "view is it", "chamber", "切面", "四腔", "两腔", "二腔"),
     "heart-phase": ("diastole", "systole", "phase", "舒张", "收缩"),
 }
 _OF_DIABETES = ("diabetic", "糖尿病")

@@ -295,3 +295,31 @@ def test_whether_an_organ_is_well_is_not_whether_it_is_there(parse, text):
 @pytest.mark.parametrize("text", ["帮我标出肝脏好吗", "把肝标出来好不好"])
 def test_a_request_in_kind_words_asks_for_no_state(parse, text):
     assert isinstance(parse(text, Modality.CT).request, Detect)
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "code"),
+    [
+        ("prostate volume?", Modality.MRI, "task.impossible_outline"),
+        ("前列腺体积多大", Modality.MRI, "task.impossible_outline"),
+        ("which tooth has the worst one", Modality.XRAY, "task.impossible_part"),
+    ],
+)
+def test_a_volume_and_a_tooth_are_refused(parse, text, modality, code):
+    with raises_code(UsageError, code):
+        parse(text, modality)
+
+
+@pytest.mark.parametrize("text", ["are the lungs clear?", "lungs clear?", "tell me if the lungs are clear", "lungs ok?"])
+def test_whether_the_lungs_are_clear_is_asked_of_their_findings(parse, text):
+    asked = parse(text, Modality.XRAY)
+    assert isinstance(asked.request, IsNormal) and {name[0] for name in asked.intent.names} == {"left lung", "right lung"}
+
+
+def test_the_view_of_an_echocardiogram_is_a_class(parse):
+    assert parse("which view is this?", Modality.ULTRASOUND).request.labels == "heart-view"
+
+
+def test_that_teeth_are_to_be_counted_apart_is_said(parse):
+    notes = parse("count the teeth, upper and lower separately", Modality.XRAY).notes
+    assert [note.params["question"] for note in notes] == ["upper and lower separately"]
