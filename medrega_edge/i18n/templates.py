@@ -58,6 +58,7 @@ TEMPLATES: dict[str, str] = {
     "answer.middle": "middle",
     "answer.more": "More of {most} than of {least} was found.",
     "answer.more_if_right": "If all these boxes are right, there is more of {most} than of {least}.",
+    "answer.found_as_one": "{names}: found only together, in one box.",
     "answer.nested": "The boxes of {names} lie in one another, so their sizes are not compared.",
     "answer.not_regarded": "Of the question not regarded: {words}.",
     "answer.no_others": "No others were found.",

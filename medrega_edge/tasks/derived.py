@@ -23,7 +23,7 @@ from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
 from medrega_edge.tasks.sides import Told, of_picture, of_side
 from medrega_edge.tasks.sizes import why_pixels
-from medrega_edge.vocabulary.label_kinds import is_single
+from medrega_edge.vocabulary.label_kinds import is_single, wider_label
 from medrega_edge.vocabulary.terminology import BilingualName
 
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
@@ -83,6 +83,9 @@ class FromBoxes(TaskRequest):
         missing = absence(located, answer)
         if unclear := [shown(name, answer) for name in found if located[name] and not found[name]]:
             missing.append(Message("answer.too_uncertain", names=unclear).text(answer.language))
+        if self.kind in _OF_ALL and not missing and _are_one_box(found, answer):
+            names = [shown(name, answer) for name in found]
+            missing.append(Message("answer.found_as_one", names=names).text(answer.language))
         if missing and self.kind in _OF_ALL:
             nothing, facts = _OF_ALL[self.kind]
             return replace(answer, text=joined([*missing, nothing], answer), facts=facts)
@@ -118,6 +121,13 @@ def _telling(regions: Sequence[Region], answer: Answer, kind: Kind) -> list[Regi
             kept.append(region)
     certain = [region for region in kept if not answer.is_best_guess(region)]
     return kept if kind is Kind.COUNT else certain or kept
+
+
+def _are_one_box(found: Found, answer: Answer) -> bool:
+    """Whether names were found only as one structure, the left atrium and ventricle say, in its one box."""
+    wider = {wider_label(english, answer.image.modality) for english, _ in found}
+    boxes = {regions[0].box for regions in found.values()}
+    return len(found) > 1 and len(wider) == len(boxes) == 1 and None not in wider
 
 
 def _is_one_object(a: PixelBox, b: PixelBox) -> bool:

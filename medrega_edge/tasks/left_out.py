@@ -241,7 +241,9 @@ _AS_USUAL = re.compile(r"\b(?:ab)?normal(?:ly)?\b|\benlarged\b|\btoo (?:big|larg
 _IN_WHICH = re.compile(r"\bwhich (?:tooth|teeth|bones?|vertebrae?|ribs?)\b|哪一?[几]?[颗根节块](?:牙|骨|椎|肋)")
 _OF_BREAST = re.compile("breast lesion")
 _OTHER_MEASURE = re.compile(
-    r"\b(?:head |abdominal )?circumference\b|\bbi-?parietal(?: diameter)?\b|(?<![a-z])bpd(?![a-z])|头围|腹围|周长|双顶径",
+    r"\bhow much of the (?:image|picture|frame|screen|view|field|slice|scan)\b|长宽比|纵横比|长短径比"
+    r"|\b(?:taller|wider) than (?:it is )?(?:wide|tall)\b"
+    r"|\b(?:head |abdominal )?circumference\b|\bbi-?parietal(?: diameter)?\b|(?<![a-z])bpd(?![a-z])|头围|腹围|周长|双顶径",
     re.IGNORECASE,
 )
 

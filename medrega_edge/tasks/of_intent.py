@@ -209,7 +209,11 @@ def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
         if elsewhere == [*intent.names]:  # that there is none would be said of what the weights never saw
             column = language_of(text) is Language.ZH
             shown = [name[column] for name in elsewhere]
-            raise UsageError("task.unlearned_in_kind", names=shown, kind=modality_name(scene.modality, language_of(text)))
+            raise UsageError(
+                "task.unlearned_in_kind",
+                names=[*shown, *intent.unknown],
+                kind=modality_name(scene.modality, language_of(text)),
+            )
     if (
         intent.kind is Kind.PRESENCE
         and intent.unknown

@@ -317,6 +317,7 @@ def _asks_if_enlarged(intent: Intent) -> bool:
 
 _WHAT_IS_WRONG = re.compile(
     r"\bwhat(?: ?'?s| is| are)? (?:the )?(?:wrong|matter|problems?|abnormal(?:ity|ities)?|issues?|trouble) (?:with|in|of)\b"
+    r"|\bwhat(?: ?'?s| is) (?:filling|inside|within) \b"
     r"|\bwhat (?:[a-z]+ )?(?:abnormalit\w+|findings|problems|patholog\w+|lesions|diseases) (?:are|is|can|do|does)\b"
     r"|[里内中]面?的?[那这]?[\u3400-\u9fff]{0,8}?[是为]个?(?:什么|啥)\W*$"
     r"|[里上中]面?有(?:什么|啥)(?:东西)?[吗么呢]|有(?:了)?(?:什么|啥|哪些|何)(?:问题|异常|毛病|病变?|情况)"

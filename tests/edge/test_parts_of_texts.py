@@ -63,10 +63,10 @@ def test_each_question_has_its_answer(parse, text, modality, kinds):
         ("Which lung is the mass in, and is it touching the heart?", "ct", ["side"], ["task.impossible_relation"]),
         ("右心室在哪里，在左心室的左边还是右边？", "mri", ["locate"], ["task.impossible_relation"]),
         (
-            "show me where the liver is and tell me how much of the picture it covers?",
+            "show me where the liver is and tell me how old the patient is?",
             "ct",
             ["locate"],
-            ["task.part_impossible"],
+            ["task.impossible_patient"],
         ),
         ("有没有毛发遮挡？病灶有多大？", "dermoscopy", ["measure"], ["task.unknown_name_here"]),
     ],
@@ -147,6 +147,7 @@ def test_whether_a_structure_is_enlarged_is_answered_by_its_size(parse, text):
         ("肝在哪里，要不要紧", ["locate", "report"]),
         ("脾大不大啊，跟肝比呢", ["measure", "compare"]),
         ("肝脏有几处，分别是多少像素", ["count", "measure"]),
+        ("At what level is this slice - do we see the kidneys?", ["body_part", "presence"]),
     ],
 )
 def test_a_part_of_two_words_goes_on_with_the_names_before(parse, text, kinds):
@@ -180,6 +181,16 @@ def test_where_a_finding_lies_goes_on_from_the_finding_and_not_from_its_place(pa
         ("长径和短径各多少", Modality.DERMOSCOPY, "measure", {"skin lesion"}),
         ("左肾有结石，对吗", Modality.CT, "presence", {"kidney stone"}),
         ("上颌切牙标注，下颌不用", Modality.XRAY, "locate", {"incisor"}),
+        (
+            "Is the lesion wider than it is tall?",
+            Modality.ULTRASOUND,
+            "measure",
+            {"breast lesion", "liver mass", "ovarian tumor"},
+        ),
+        ("how much of the frame does the polyp occupy", Modality.ENDOSCOPY, "measure", {"polyp"}),
+        ("what's filling the stomach", Modality.CT, "report", {"stomach"}),
+        ("Any suspicious mass or microcalcs?", Modality.MAMMOGRAPHY, "presence", {"breast lesion"}),
+        ("point out L5 and the disc beneath it", Modality.MRI, "locate", {"L5 vertebra", "intervertebral disc"}),
     ],
 )
 def test_questions_of_the_twentieth_walk_are_read(parse, text, modality, kind, names):
@@ -323,3 +334,13 @@ def test_the_view_of_an_echocardiogram_is_a_class(parse):
 def test_that_teeth_are_to_be_counted_apart_is_said(parse):
     notes = parse("count the teeth, upper and lower separately", Modality.XRAY).notes
     assert [note.params["question"] for note in notes] == ["upper and lower separately"]
+
+
+def test_names_that_share_one_box_are_not_compared(parse, engine, scan):
+    asked = parse("Is the left atrium larger than the left ventricle?", Modality.ULTRASOUND)
+    answer = engine.ask(scan, "locate the liver")
+    image = replace(answer.image, modality=Modality.ULTRASOUND)
+    box = replace(answer.regions[0], box=PixelBox(10, 10, 20, 20), confidence=0.9)
+    both = tuple(replace(box, label=label) for label in ("left atrium", "left ventricle"))
+    told = asked.finish(replace(answer, image=image, regions=both))
+    assert told.text == "left atrium, left ventricle: found only together, in one box. So there is nothing to compare."

@@ -90,7 +90,6 @@ def parse():
         ("ultrasound", "fetus", "胎儿头围是多少?", "impossible_outline"),  # width and height
         ("ultrasound", "fetus", "胎儿孕周大概多少周?", "impossible_score"),  # "an image does not tell age"
         ("xray", "spine", "脊柱侧弯吗?Cobb角多少度?", "none_answered"),  # "a function of the body"
-        ("ultrasound", "breast", "Is the lesion taller than wide?", "impossible_relation"),
         ("ultrasound", "breast", "结节在几点钟方向?", "impossible_relation"),
         ("ct", "head", "can we thrombolyse?", "impossible_care"),  # read as "thrombocyte"
         ("xray", "chest", "is it safe to discharge him?", "impossible_care"),  # "No"

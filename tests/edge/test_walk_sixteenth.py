@@ -18,7 +18,7 @@ from tests.codes import raises_code
         ("OCT中心凹在哪里？", "oct", "task.unknown_name_here"),
         ("骨折线在图的上半部分还是下半部分？", "xray", "task.impossible_relation"),
         ("左侧巨大占位，来源于哪个器官？", "ct", "task.impossible"),
-        ("Hepatic metastases? If so, how many and where", "ct", "task.unknown_name_here"),
+        ("Hepatic calcifications? If so, how many and where", "ct", "task.unknown_name_here"),
     ],
 )
 def test_what_is_not_known_is_refused(parse, text, modality, code):

@@ -397,18 +397,20 @@ def test_a_line_of_a_chat_may_ask_several_questions(engine, image, first, second
 
 def test_findings_of_the_structure_are_offered_first(engine):
     with pytest.raises(UsageError) as error:
-        parse_intent("are there any liver mets?", Scene(list(Task), engine.terminology, Modality.CT))
+        parse_intent("are there any liver calcifications?", Scene(list(Task), engine.terminology, Modality.CT))
     assert {"liver cancer", "liver tumor"} <= set(error.value.message.params["offered"][:4])
 
 
 @pytest.mark.parametrize(
-    ("text", "modality", "label"),
+    ("text", "modality", "kind", "label"),
     [
-        ("is the ovarian mass a simple cyst?", Modality.ULTRASOUND, "ovarian tumor"),
-        ("is the kidney tumor a cyst?", Modality.CT, "kidney tumor"),
+        ("is the ovarian mass a simple cyst?", Modality.ULTRASOUND, "cyst", "ovarian tumor"),
+        ("is the kidney tumor a cyst?", Modality.CT, "cyst", "kidney tumor"),
+        ("are there any liver mets?", Modality.CT, "mets", "liver tumor"),
+        ("肝转移瘤有吗", Modality.CT, "转移", "肝脏肿瘤"),
     ],
 )
-def test_a_kind_of_mass_gets_no_yes(engine, text, modality, label):
+def test_a_kind_of_mass_gets_no_yes(engine, text, modality, kind, label):
     asked = parse_intent(text, Scene(list(Task), engine.terminology, modality))
-    assert asked.kind_word == ("cyst", label)
+    assert asked.kind_word == (kind, label)
     assert not asked.request.says_yes

@@ -124,7 +124,8 @@ def _without_names(words: Sequence[str], names: Sequence[BilingualName]) -> tupl
 
 
 def _is_typo(typed: str, meant: str) -> bool:
-    return typed.casefold().replace("-", "") != meant.casefold()
+    typed = typed.casefold().replace("-", "")
+    return typed != meant.casefold() and typed.removesuffix("s") != meant.casefold()
 
 
 _PHRASES_OF: Mapping[Kind, Sequence[str]] = {  # kinds whose answers regard no other words than names and these

@@ -23,7 +23,7 @@ from medrega_edge.prompts.intent.naming import named, words_of
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.prompts.intent.spelling import plain_text
 from medrega_edge.vocabulary.answers import offers_choice
-from medrega_edge.vocabulary.generic_words import MARK
+from medrega_edge.vocabulary.generic_words import MARK, UNKNOWN
 from medrega_edge.vocabulary.label_kinds import is_finding
 from medrega_edge.vocabulary.label_sets import named_set
 from medrega_edge.vocabulary.plain_text import simplified, without_list_signs
@@ -48,6 +48,7 @@ _BOUNDARY = re.compile(
     r"|(?<=大小)[及和与跟](?=位置|数量|形态|范围|性质|类型)|(?:(?<=性质)|(?<=类型))[及和与跟](?=位置|大小|数量)"
     r"|[,，](?! ?\d)|(?<!\d)[,，]|(?<=[a-z\u3400-\u9fff][a-z\u3400-\u9fff])[.!！](?=\s)"
     r"|然后|并且?(?!列)|以及(?=[有是在多几怎什哪其它测量标比判说给请把]|大小|位置|数量)|同时|顺便|最后"
+    rf"|(?<=\w) [-\u2013\u2014]+ (?=(?:{_BEGINS})\b)"
     r"|(?:\b(?:and|then|also|plus)|&)(?= (?:please |then |also )?"
     rf"(?:{_BEGINS}|if (?:so|yes|there))\b)"
 )
@@ -59,7 +60,8 @@ _IF_SO = re.compile(
     r"^(?:and |but )?if (?:so|yes|any|there (?:is|are)(?: one| any)?)\b|^(?:如果|要是|若)(?:是|有|存在)(?:的话)?|^有的话"
 )
 _QUESTION = re.compile(
-    r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
+    r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:(?:at|in|on|from) (?=what|which))?"
+    r"(?:is|are|was|were|does|do|did|has|have|how|what"
     r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛否]$|没有?$|([\u3400-\u9fff])不\1|是否|有没有|有无|是.{1,12}还是|[\u3400-\u9fff]还是[\u3400-\u9fff]|第几|怎么|为什么|什么|哪[个些种侧边里儿颗几节根块]|多[大少长宽厚远重]|几[个处颗枚级腔期]"
 )
 _TAG = re.compile(
@@ -208,7 +210,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     if _CENTRE.search(piece):
         return False  # no answer tells it, but the reading says so
     masked = named(plain_text(piece, terminology)[0], terminology, modality).masked
-    points = MARK in masked or points_back(piece)
+    points = MARK in masked or points_back(piece) or (is_asked and UNKNOWN in masked)
     is_question = bool(_QUESTION.search(piece)) and not _TAG.search(piece)
     said = words_of(masked)
     is_question |= has("or_not", said)  # "effusion y/n"
@@ -241,7 +243,9 @@ _FORMAT = re.compile(r"(?:answer|reply|respond|output|return)\b")  # "answer wit
 _WHERE_IS = re.compile(r"[\u3400-\u9fff]{2,8}在哪[里儿]?$|where(?:'s| is| are) (?:the|my|his|her|any) [a-z]+(?: [a-z]+)?$")
 _WHAT_OR_WHICH = re.compile(r"(?:and )?(?:what|which) |.*(?:什么|哪[个种些]|第几)")
 _CENTRE = re.compile(r"^[^?？]*(?:中心点?(?:的?坐标|位置)|\bcent(?:re|er)(?: point)?(?: coordinates)?)\W*$")
-_SHARE = re.compile(r"占.{0,8}(?:比例|多少|几分之|百分之|多大)|(?:比例|占比)\W*$|心胸比")
+_SHARE = re.compile(
+    r"占.{0,8}(?:比例|多少|几分之|百分之|多大)|(?:比例|占比)\W*$|心胸比|\bcardio ?-?thoracic (?:ratio|index)\b"
+)
 _RATIO = re.compile(r"\bratio\b|杯盘比|(?<![a-z])c ?[/:] ?d(?![a-z])|\bcdr\b")
 
 
