@@ -11,7 +11,7 @@ from medrega_edge.domain import Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand
-from medrega_edge.prompts.intent.background import with_signs, with_topic_in_place, without_background
+from medrega_edge.prompts.intent.background import in_medical_words, with_signs, with_topic_in_place, without_background
 from medrega_edge.prompts.intent.parts import parts, without_how_sure, without_tag
 from medrega_edge.prompts.intent.phrases import pattern
 from medrega_edge.tasks.asked import Asked
@@ -81,7 +81,7 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
         return request
     left: tuple[Message, ...] = ()
     if request.intent.kind not in _OF_WHOLE_TEXT:
-        left = questions_left_out(with_topic_in_place(text), request.intent, scene.terminology, scene.modality)
+        left = questions_left_out(_prepared(text), request.intent, scene.terminology, scene.modality)
         left = left or other_findings_left_out(text)
     elif isinstance(request.request, VisibleOrgans) and not _OF_STRUCTURES.search(simplified(text)):
         left = (Message("task.structures_only"),)
@@ -94,11 +94,17 @@ _OF_STRUCTURES = re.compile(r"organ|structure|anatom|bone|部位|器官|脏器|�
 _OF_WHOLE_TEXT = (Kind.REPORT, Kind.GROUNDED_REPORT, Kind.ANSWER, Kind.ORGANS)  # their answers regard all of it
 
 
+def _prepared(text: str) -> str:
+    """Return a text without what is no part of its questions, in words and signs that tell them apart."""
+    text = without_background(in_medical_words(in_simplified_script(text)))
+    return without_tag(without_how_sure(with_topic_in_place(with_signs(text))))
+
+
 def _parsed(text: str, scene: Scene) -> TaskRequest:
     check_text(text)
     check_words(text)
     if scene.terminology.labels:
-        text = without_tag(without_how_sure(with_topic_in_place(with_signs(without_background(in_simplified_script(text))))))
+        text = _prepared(text)
         questions = parts(text, scene.terminology, scene.modality, scene.before)
         if several := _several(text, questions, scene) or _several(text, _alternatives_apart(text, scene), scene):
             return several

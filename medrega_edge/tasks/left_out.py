@@ -164,15 +164,16 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
         return asks and intent.kind in (*_OF_STATE, *_OF_BOXES) and intent.kind not in (*kinds, *told_with)
     if labels:
         is_bare = not without_fillers(_LINK.sub("", said))
-        return is_asked or is_bare or tells_to_say(text) or has("locate", said) or has("presence_strong", said)
+        return asks or is_bare or tells_to_say(text) or has("locate", said) or has("presence_strong", said)
     if intent.reason:
         return is_asked
     if intent.unknown or _GOES_WITH.search(text):
-        return is_asked and bool(intent.unknown) and not any(word in unknown for word in intent.unknown)
+        return asks and bool(intent.unknown) and not any(word in unknown for word in intent.unknown)
     if _WHICH_ONE.search(text):
         return not {Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.CLASSIFY, Kind.ANSWER} & kinds
-    is_said = has_content(said) or (is_asked and not text.isascii() and is_unread_zh(text))
     named_kinds = {kind for kind in _TOLD_BY_WORDS if has(kind, said)}
+    is_unread = asks and not text.isascii() and not named_kinds & kinds and is_unread_zh(text)
+    is_said = has_content(said) or is_unread
     is_choice = is_asked and intent.kind in _OF_STATE and _CHOICE.search(text) is not None  # "a lung window or another?"
     if not (is_said or is_choice) and (named_kinds & kinds or not named_kinds):  # "and a length, please", "which is it?"
         return False

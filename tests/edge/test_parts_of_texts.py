@@ -145,6 +145,7 @@ def test_whether_a_structure_is_enlarged_is_answered_by_its_size(parse, text):
     [
         ("肝在哪，好不好", ["locate", "report"]),
         ("肝在哪里，要不要紧", ["locate", "report"]),
+        ("两个肾一样大吗 有没有坏", ["compare", "report"]),
         ("脾大不大啊，跟肝比呢", ["measure", "compare"]),
         ("肝脏有几处，分别是多少像素", ["count", "measure"]),
         ("At what level is this slice - do we see the kidneys?", ["body_part", "presence"]),
@@ -159,6 +160,7 @@ def test_a_part_of_two_words_goes_on_with_the_names_before(parse, text, kinds):
     [
         ("息肉大概多少毫米，好切吗", Modality.ENDOSCOPY, "好切吗"),
         ("这是手还是小腿，侧位片对吧", Modality.XRAY, "侧位片对吧"),
+        ("我的肾好像有点大 是不是积水了", Modality.CT, "是不是积水了"),
     ],
 )
 def test_a_short_clause_that_has_no_answer_is_said(parse, text, modality, lost):
@@ -189,6 +191,8 @@ def test_where_a_finding_lies_goes_on_from_the_finding_and_not_from_its_place(pa
         ),
         ("how much of the frame does the polyp occupy", Modality.ENDOSCOPY, "measure", {"polyp"}),
         ("what's filling the stomach", Modality.CT, "report", {"stomach"}),
+        ("肝脏没毛病吧", Modality.CT, "report", {"liver"}),
+        ("心脏看着大不", Modality.XRAY, "presence", {"cardiomegaly"}),
         ("Any suspicious mass or microcalcs?", Modality.MAMMOGRAPHY, "presence", {"breast lesion"}),
         ("point out L5 and the disc beneath it", Modality.MRI, "locate", {"L5 vertebra", "intervertebral disc"}),
     ],
@@ -344,3 +348,17 @@ def test_names_that_share_one_box_are_not_compared(parse, engine, scan):
     both = tuple(replace(box, label=label) for label in ("left atrium", "left ventricle"))
     told = asked.finish(replace(answer, image=image, regions=both))
     assert told.text == "left atrium, left ventricle: found only together, in one box. So there is nothing to compare."
+
+
+def test_good_or_bad_asks_whether_it_is_malignant(parse):
+    assert "breast" in parse("我这个结节是好的还是坏的", Modality.ULTRASOUND).request.sets
+
+
+def test_a_spot_over_a_structure_is_said_to_be_left_out(parse):
+    (note,) = parse("帮我看看肝上面那个白点", Modality.CT).notes
+    assert (note.code, note.params["words"]) == ("task.words_left_out", ("上面那个白点",))
+
+
+def test_a_polyp_to_be_cut_is_refused_beside_its_size(parse):
+    several = parse("息肉多大了 要割吗", Modality.ENDOSCOPY)
+    assert [each.code for each in several.refused] == ["task.impossible_care"]

@@ -65,6 +65,14 @@ _TOPIC = re.compile(  # "my liver, is it healthy?"
 )
 
 
+_GOOD_OR_BAD = re.compile("(?<!不)好的?(?:东西)?还是(?:不好|坏)的?(?:东西)?(?!说)")
+
+
+def in_medical_words(text: str) -> str:
+    """Return a text with the field's words for what patients call otherwise: a finding that is "好的还是坏的"."""
+    return _GOOD_OR_BAD.sub("良性还是恶性", text)
+
+
 def with_topic_in_place(text: str) -> str:
     """Return a question that begins with its topic as an ordinary one: "is my liver healthy?"."""
     return _TOPIC.sub(lambda match: f"{match['verb']} {match['topic']}", text)

@@ -39,7 +39,9 @@ _THING_IN = re.compile(  # idle words beside a name, but things where they lie i
     r"(?:^| )(?:dots?|patch(?:es)?|foci|focus|pockets?|bits|bodies|arter(?:y|ies)|veins?|muscles?|bones?|gaps?"
     rf"|loops?|silhouettes?|spaces?|lines?|holes?) (?:in|inside|within|on|over) (?:the |this |his |her |my |both )?{MARK}"
 )
-_THING_OF_ZH = re.compile(rf"{MARK}[里上内中]?面?的(?:那[个些块片]|这[个些块片])?(?:影子|白影|东西|[白黑]点|[白黑]影)")
+_THING_OF_ZH = re.compile(
+    rf"{MARK}[里上内中]?面?(?:的|的?那[个些块片一]?|的?这[个些块片一]?)(?:影子|白影|东西|[白黑]点|[白黑]影)"
+)
 _APART = re.compile(rf"[^\w\s{MARK}'-]+")
 _KINDS = ("fillers", "presence", "presence_strong", "locate", "outline", "or_not", "kind_of_image", "question", "is_there")
 _ASKING = (
