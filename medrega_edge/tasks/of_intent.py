@@ -95,7 +95,7 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
         case Kind.CLASSIFY if (
             _VIEW.search(simplified(text)) and scene.modality is not Modality.ULTRASOUND and Task.VQA in scene.tasks
         ):
-            return AnswerQuestion(text)  # views are classes of echocardiograms alone
+            return AnswerQuestion(_in_trained_words(text, scene))  # views are classes of echocardiograms alone
         case Kind.CLASSIFY if Task.CLASSIFY in scene.tasks:
             return classification(text, scene)
         case Kind.PRESENCE if (
@@ -112,6 +112,10 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
             and Task.CLASSIFY in scene.tasks
         ):
             return Classify("macular-edema", question=text)  # the class, and not the fluid
+        case Kind.ANSWER if (
+            scene.modality is Modality.ULTRASOUND and _WHICH_VIEW.search(simplified(text)) and Task.CLASSIFY in scene.tasks
+        ):
+            return classification(text, scene)
         case Kind.PRESENCE | Kind.ANSWER if scene.modality is Modality.PATHOLOGY and _TISSUE.search(simplified(text)):
             return classification(text, scene)  # a box of the lung is no answer to "is this lung tissue?"
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in scene.tasks:
@@ -173,6 +177,10 @@ _LISTED = re.compile(r"\b(?:and|or)\b|[,，、和或及与]|[?？](?=.*\w)")
 _DIABETIC = re.compile(r"\bdiabetic macular\b|(?<![a-z])dme(?![a-z])|糖尿病性?黄斑")
 _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")
+_WHICH_VIEW = re.compile(
+    r"\b(?:which|what) (?:(?:echo(?:cardiographic)?|apical|heart|cardiac) )?view (?:is|are) (?:this|it|we)\W*$"
+    r"|(?:什么|哪一?个|哪种|啥)(?:超声|标准|心脏)?切面\W*$"
+)
 
 # "[30, 40, 90, 120]", "(240, 250)": a box, or a point.
 _PIXELS = re.compile(r"(?<![a-z\d])(\d{1,5})\D{1,6}?(\d{1,5})(?:\D{1,6}?(\d{1,5})\D{1,6}?(\d{1,5}))?(?!\d)")

@@ -180,7 +180,7 @@ def _of_what_is_measured(question: Question) -> Question:
     said, intent, scene = question.said, question.intent, question.scene
     if _asks_if_enlarged(intent) and Task.DETECT in scene.tasks:
         intent = replace(intent, kind=Kind.MEASURE)
-    if intent.kind is Kind.MEASURE and _WALL.search(question.plain):
+    if intent.kind in (Kind.MEASURE, Kind.ANSWER) and _WALL.search(question.plain):
         raise UsageError("task.impossible_outline")
     if _ORDINAL.search(question.plain):
         raise UsageError("task.only_extreme")
@@ -266,8 +266,9 @@ _OF_STATE = re.compile(
 _IS_THE = re.compile(r"^\W*(?:is|are) (?:the|this|these|his|her|my|both) (?!.*\b(?:and|or|in|on|with)\b)", re.IGNORECASE)
 _OF_ASKER = re.compile(r"^(?:i|i'm|i am|my|we|he|she)\b|^[我他她俺]")
 _WALL = re.compile(
-    r"\bthick(?:ness)?\b.*\b(?:wall|myocardium|muscle|cortex|retina)\b|\b(?:wall|myocardial|cortical|retinal) thickness\b"
-    r"|(?:壁|心肌|皮质|视网膜).{0,4}厚"
+    r"\bthick(?:ness)?\b.*\b(?:wall|myocardium|muscle|cortex|retina|macula|fovea|choroid|intima)\b"
+    r"|\b(?:wall|myocardial|cortical|(?:central )?(?:retinal|macular|foveal|subfield)|choroidal|intima-?media) thickness\b"
+    r"|(?:壁|心肌|皮质|视网膜|黄斑|中[央心]凹|脉络膜|内中?膜).{0,4}厚"
 )
 _ORDINAL = re.compile(  # "second largest", "the two biggest", "largest to smallest"
     r"\b(?:second|third|fourth|2nd|3rd|4th|two|three|four|five|\d+|last)[ -](?:\w+ )?"

@@ -193,6 +193,10 @@ def test_where_a_finding_lies_goes_on_from_the_finding_and_not_from_its_place(pa
         ("what's filling the stomach", Modality.CT, "report", {"stomach"}),
         ("肝脏没毛病吧", Modality.CT, "report", {"liver"}),
         ("心脏看着大不", Modality.XRAY, "presence", {"cardiomegaly"}),
+        ("左肾上那个包多大", Modality.CT, "measure", {"kidney tumor"}),
+        ("卵巢囊肿多大", Modality.ULTRASOUND, "measure", {"ovarian tumor"}),
+        ("血小板少不少", Modality.PATHOLOGY, "count", {"platelet"}),
+        ("哪边乳房有问题", Modality.MRI, "side", {"breast lesion"}),
         ("Any suspicious mass or microcalcs?", Modality.MAMMOGRAPHY, "presence", {"breast lesion"}),
         ("point out L5 and the disc beneath it", Modality.MRI, "locate", {"L5 vertebra", "intervertebral disc"}),
     ],
@@ -318,9 +322,13 @@ def test_a_request_in_kind_words_asks_for_no_state(parse, text):
         ("prostate volume?", Modality.MRI, "task.impossible_outline"),
         ("前列腺体积多大", Modality.MRI, "task.impossible_outline"),
         ("which tooth has the worst one", Modality.XRAY, "task.impossible_part"),
+        ("What's the central retinal thickness?", Modality.OCT, "task.impossible_outline"),
+        ("黄斑水肿厚度多少", Modality.OCT, "task.impossible_outline"),
+        ("肝癌晚期了吗", Modality.CT, "task.impossible_score"),
+        ("鼻咽癌长到哪里了", Modality.MRI, "task.impossible_part"),
     ],
 )
-def test_a_volume_and_a_tooth_are_refused(parse, text, modality, code):
+def test_what_no_box_tells_is_refused_with_its_reason(parse, text, modality, code):
     with raises_code(UsageError, code):
         parse(text, modality)
 

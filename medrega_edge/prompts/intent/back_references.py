@@ -252,7 +252,9 @@ def said_names(piece: str, intent: Intent, terminology: Terminology, modality: M
     is_of_some = bool(intent.generic) and 0 < len(intent.names) < len(meant)
     structures = [] if is_of_some else named_in(piece, terminology, modality).names
     is_in_structure = (  # "any nodule in the lungs?"
-        intent.kind is Kind.PRESENCE and bool(structures) and not any(is_finding(name[0]) for name in structures)
+        intent.kind in (Kind.PRESENCE, Kind.COUNT)
+        and bool(structures)
+        and not any(is_finding(name[0]) for name in structures)
     )
     if (is_of_some or is_in_structure) and intent.names and all(is_finding(name[0]) for name in intent.names):
         named_here, words = list(intent.names), tuple[str, ...]()

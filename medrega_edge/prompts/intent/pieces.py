@@ -62,7 +62,7 @@ _IF_SO = re.compile(
 _QUESTION = re.compile(
     r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:(?:at|in|on|from) (?=what|which))?"
     r"(?:is|are|was|were|does|do|did|has|have|how|what"
-    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛否]$|没有?$|([\u3400-\u9fff])不\1|是否|有没有|有无|是.{1,12}还是|[\u3400-\u9fff]还是[\u3400-\u9fff]|第几|怎么|为什么|什么|哪[个些种侧边里儿颗几节根块]|多[大少长宽厚远重]|几[个处颗枚级腔期]"
+    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛否]$|没有?$|(?<![是要])不$|([\u3400-\u9fff])不\1|是否|有没有|有无|是.{1,12}还是|[\u3400-\u9fff]还是[\u3400-\u9fff]|第几|怎么|为什么|什么|哪[个些种侧边里儿颗几节根块]|多[大少长宽厚远重]|几[个处颗枚级腔期]"
 )
 _TAG = re.compile(
     r"^(?:is|are|isn'?t|aren'?t|does|do|doesn'?t|don'?t|has|have|can|could)(?:n'?t)? (?:there|it|they|he|she|you)$"
