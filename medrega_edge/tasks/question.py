@@ -223,10 +223,12 @@ def _label_sets(request: TaskRequest) -> list[LabelSet]:
 
 def _of_classes(question: Question, request: TaskRequest, label_sets: list[LabelSet]) -> Asked:
     """Return a choice of classes, with what the question names beside them."""
+    is_answer = question.intent.kind is Kind.ANSWER  # "which view is this?" of an echocardiogram
+    intent = replace(question.intent, kind=Kind.CLASSIFY) if is_answer else question.intent
     unknown = classes_unknown(question.said, question.intent, label_sets)
     side = side_left_out(question.said)
     place = question.listed(structures_of_other_classes(question.said, question.scene.terminology, label_sets))
-    return Asked(question.text, question.intent, request, place, classes_unknown=unknown, notes=(side,) if side else ())
+    return Asked(question.text, intent, request, place, classes_unknown=unknown, notes=(side,) if side else ())
 
 
 def _unknown_beside(question: Question, is_of_boxes: bool) -> tuple[Message, ...]:

@@ -149,6 +149,7 @@ def test_whether_a_structure_is_enlarged_is_answered_by_its_size(parse, text):
         ("脾大不大啊，跟肝比呢", ["measure", "compare"]),
         ("肝脏有几处，分别是多少像素", ["count", "measure"]),
         ("At what level is this slice - do we see the kidneys?", ["body_part", "presence"]),
+        ("how many liver lesions, size of the largest", ["count", "measure"]),
     ],
 )
 def test_a_part_of_two_words_goes_on_with_the_names_before(parse, text, kinds):
@@ -194,6 +195,7 @@ def test_where_a_finding_lies_goes_on_from_the_finding_and_not_from_its_place(pa
         ("肝脏没毛病吧", Modality.CT, "report", {"liver"}),
         ("心脏看着大不", Modality.XRAY, "presence", {"cardiomegaly"}),
         ("左肾上那个包多大", Modality.CT, "measure", {"kidney tumor"}),
+        ("count the white matter lesions", Modality.MRI, "count", {"multiple sclerosis lesion"}),
         ("卵巢囊肿多大", Modality.ULTRASOUND, "measure", {"ovarian tumor"}),
         ("血小板少不少", Modality.PATHOLOGY, "count", {"platelet"}),
         ("哪边乳房有问题", Modality.MRI, "side", {"breast lesion"}),
