@@ -150,6 +150,8 @@ def test_whether_a_structure_is_enlarged_is_answered_by_its_size(parse, text):
         ("肝脏有几处，分别是多少像素", ["count", "measure"]),
         ("At what level is this slice - do we see the kidneys?", ["body_part", "presence"]),
         ("how many liver lesions, size of the largest", ["count", "measure"]),
+        ("肝脏肿瘤数目及最大者直径", ["count", "measure"]),
+        ("肝脏位置、大小、数目", ["locate", "measure", "count"]),
     ],
 )
 def test_a_part_of_two_words_goes_on_with_the_names_before(parse, text, kinds):
@@ -195,6 +197,9 @@ def test_where_a_finding_lies_goes_on_from_the_finding_and_not_from_its_place(pa
         ("肝脏没毛病吧", Modality.CT, "report", {"liver"}),
         ("心脏看着大不", Modality.XRAY, "presence", {"cardiomegaly"}),
         ("左肾上那个包多大", Modality.CT, "measure", {"kidney tumor"}),
+        ("三系计数", Modality.PATHOLOGY, "count", {"red blood cell", "white blood cell", "platelet"}),
+        ("阻生齿有几颗", Modality.XRAY, "count", {"third molar"}),
+        ("两肺野清晰否", Modality.XRAY, "report", {"left lung", "right lung"}),
         ("count the white matter lesions", Modality.MRI, "count", {"multiple sclerosis lesion"}),
         ("卵巢囊肿多大", Modality.ULTRASOUND, "measure", {"ovarian tumor"}),
         ("血小板少不少", Modality.PATHOLOGY, "count", {"platelet"}),
