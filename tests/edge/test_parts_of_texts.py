@@ -197,6 +197,7 @@ def test_where_a_finding_lies_goes_on_from_the_finding_and_not_from_its_place(pa
         ("肝脏没毛病吧", Modality.CT, "report", {"liver"}),
         ("心脏看着大不", Modality.XRAY, "presence", {"cardiomegaly"}),
         ("左肾上那个包多大", Modality.CT, "measure", {"kidney tumor"}),
+        ("我得了什么病", Modality.XRAY, "report", set()),
         ("肺有没有病", Modality.XRAY, "report", {"left lung", "right lung"}),
         ("三系计数", Modality.PATHOLOGY, "count", {"red blood cell", "white blood cell", "platelet"}),
         ("阻生齿有几颗", Modality.XRAY, "count", {"third molar"}),
