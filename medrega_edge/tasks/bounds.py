@@ -48,7 +48,7 @@ _IS_NUMBER = re.compile(
 )
 _AT_LEAST = re.compile(r"\bat least\b|\bor (?:more|larger|bigger)\b|至少|以上|达到?")
 _MORE_OR_FEWER = re.compile(
-    r"比(?:[^，。？?大小长宽厚粗]|小板)*(?:多|(?<!多)少)(?:多少|几个)?[吗么嘛呢？?]*$|多还是|[哪谁].{0,2}更?[多少]"
+    r"比(?:[^，。？?大小长宽厚粗]|小板)*(?:多|(?<!多)少)(?:多少|几个)?[吗么嘛呢？?]*$|多还是|[哪谁][^大小长宽高厚粗]{0,2}更?[多少]"
     r"|\b(?:more|fewer|less) [a-z ]+ than\b|\boutnumber|\bmore numerous\b|\bthere (?:more|fewer)\b|\bratio of\b.*\bcells?\b"
 )
 _MILLIMETRES = {"m": 1.0, "毫": 1.0, "c": 10.0, "厘": 10.0, "公": 10.0}

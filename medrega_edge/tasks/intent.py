@@ -96,7 +96,7 @@ _OF_WHOLE_TEXT = (Kind.REPORT, Kind.GROUNDED_REPORT, Kind.ANSWER, Kind.ORGANS)  
 
 def _prepared(text: str) -> str:
     """Return a text without what is no part of its questions, in words and signs that tell them apart."""
-    text = without_background(in_medical_words(in_simplified_script(text)))
+    text = without_background(in_medical_words(in_simplified_script(text.rstrip("!！~～…"))))
     return without_tag(without_how_sure(with_topic_in_place(with_signs(text))))
 
 

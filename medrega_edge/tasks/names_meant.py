@@ -173,7 +173,7 @@ def _familiar(names: tuple[BilingualName, ...], intent: Intent, scene: Scene) ->
 _WHICH_IS_ILL = re.compile(
     r"\bwhich (?:side|lung|kidney|eye|breast|hemisphere|half|part|side of the \w+)\b.*"
     r"\b(?:affected|abnormal|worse|diseased|involved|sick|ill|bad)\b"
-    r"|哪一?[侧边个](?:肺|肾|大?脑|半球)?.{0,4}(?:有问题|异常|不正常|严重|受累|有病)"
+    r"|哪一?[侧边个](?:肺|肾|大?脑|半球)?.{0,5}(?:有问题|异常|不正常|严重|厉害|受累|有病|烂|坏)"
 )
 
 

@@ -227,7 +227,12 @@ def _of_classes(question: Question, request: TaskRequest, label_sets: list[Label
     intent = replace(question.intent, kind=Kind.CLASSIFY) if is_answer else question.intent
     unknown = classes_unknown(question.said, question.intent, label_sets)
     side = side_left_out(question.said)
-    place = question.listed(structures_of_other_classes(question.said, question.scene.terminology, label_sets))
+    others = structures_of_other_classes(question.said, question.scene.terminology, label_sets)
+    place = question.listed(others)
+    if others and intent.kind is Kind.PRESENCE and intent.generic:  # a tumor of the pancreas is no glioma
+        finding = intent.generic[0]
+        named = tuple(f"{other}{finding}" if question.is_chinese else f"{other} {finding}" for other in others)
+        raise unknown_name(question.text, replace(intent, names=(), generic=(), unknown=named), question.scene)
     return Asked(question.text, intent, request, place, classes_unknown=unknown, notes=(side,) if side else ())
 
 

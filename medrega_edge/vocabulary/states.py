@@ -10,7 +10,7 @@ from medrega_edge.vocabulary.wording_table import table
 
 _IS_NORMAL = re.compile(
     r"(?:normal|clear|healthy|\bok|okay|\bfine|正常) ?[?？]\s*$"
-    r"|(?:正常|清晰|清楚|干净)否\W*$|(?:正常|好着?|没有?(?:什么|啥|大)?(?:事|问题|毛病|异常|病))的?(?:吧|对吧|是吧)\W*$"
+    r"|(?:正常|清晰|清楚|干净)[否不]\W*$|(?:正常|好着?|没有?(?:什么|啥|大)?(?:事|问题|毛病|异常|病))的?(?:吧|对吧|是吧)\W*$"
 )
 _HOW_IS_EN = re.compile(
     r"\bhow(?:'s| is| are) [a-z ]+ (?:doing|looking|holding up)\W*$|\bhow (?:do|does) [a-z ]+ look\W*$", re.IGNORECASE

@@ -198,6 +198,10 @@ def test_where_a_finding_lies_goes_on_from_the_finding_and_not_from_its_place(pa
         ("心脏看着大不", Modality.XRAY, "presence", {"cardiomegaly"}),
         ("左肾上那个包多大", Modality.CT, "measure", {"kidney tumor"}),
         ("我得了什么病", Modality.XRAY, "report", set()),
+        ("肺看着干净不", Modality.XRAY, "report", {"left lung", "right lung"}),
+        ("骨头哪儿裂了帮我指出来", Modality.XRAY, "locate", {"fracture"}),
+        ("肝跟胰腺比哪个大多少倍", Modality.CT, "compare", {"liver", "pancreas"}),
+        ("现在心脏是舒张还是收缩的时候", Modality.ULTRASOUND, "classify", {"heart"}),
         ("肺有没有病", Modality.XRAY, "report", {"left lung", "right lung"}),
         ("三系计数", Modality.PATHOLOGY, "count", {"red blood cell", "white blood cell", "platelet"}),
         ("阻生齿有几颗", Modality.XRAY, "count", {"third molar"}),
@@ -379,3 +383,8 @@ def test_a_spot_over_a_structure_is_said_to_be_left_out(parse):
 def test_a_polyp_to_be_cut_is_refused_beside_its_size(parse):
     several = parse("息肉多大了 要割吗", Modality.ENDOSCOPY)
     assert [each.code for each in several.refused] == ["task.impossible_care"]
+
+
+def test_a_tumor_of_an_organ_is_no_class_of_another_organ(parse):
+    with raises_code(UsageError, "task.unknown_name_here"):
+        parse("胰腺有没有肿瘤或者发炎", Modality.MRI)
